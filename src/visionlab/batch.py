@@ -1,0 +1,73 @@
+"""The contract between data, tasks, metrics and attacks: every batch, target and prediction.
+
+Shapes, dtypes, units and ranges are written here and nowhere else. ``B`` is the number of images in a batch, ``C`` the number of
+classes, ``H`` and ``W`` height and width.
+
+Images travel as ``uint8`` (or ``uint16``), in RGB order or with one channel, and become float in [0, 1] once, on the device, by
+:func:`to_unit`. The dtype says the scale; nothing else does. Nets own their normalisation.
+
+Every batch is a mapping, because collation, pinning and the transfer to a device handle mappings, and carries ``ids``: the position of
+each image in its split, or :data:`PADDING` for an image that was repeated only to give every process equally many batches.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypedDict
+
+import torch
+from torch import Tensor
+
+PADDING = -1
+"""The id of an image that evaluation must not count."""
+
+
+class ClassificationBatch(TypedDict):
+    """Images of one size, each with one label or with a row of labels.
+
+    images: ``(B, channels, H, W)``, ``uint8`` while travelling, float in [0, 1] in a task.
+    labels: ``(B,)`` ``int64`` in ``0..C-1`` (single-label), or ``(B, C)`` ``float32`` of 0, 1 and NaN for unknown (multi-label).
+    ids: ``(B,)`` ``int64``.
+    """
+
+    images: Tensor
+    labels: Tensor
+    ids: Tensor
+
+
+class ClassificationPredictions(TypedDict):
+    """logits: ``(B, C)`` ``float32``. scores: ``(B, C)`` ``float32`` in [0, 1]; rows sum to 1 in single-label classification."""
+
+    logits: Tensor
+    scores: Tensor
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a task makes of one batch, in training, evaluation, prediction and attack alike.
+
+    losses: by name, each ``(B,)`` with one loss an image, or a scalar over the batch where a loss cannot be told apart by image.
+        Differentiable with respect to the images. Empty if the batch has no targets. Their means add up to the training loss.
+    predict: gives the predictions for the batch, sharing the forward pass that gave the losses. Called only if they are wanted.
+    """
+
+    losses: dict[str, Tensor]
+    predict: Callable[[], Any]
+
+
+def to_unit(images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Bring images to float in [0, 1].
+
+    Args:
+        images: any shape; ``uint8`` is divided by 255, ``uint16`` by 65535, floating point is only cast.
+        dtype: a floating point dtype.
+
+    Raises:
+        TypeError: if the dtype of the images does not say their scale.
+    """
+    if images.dtype == torch.uint8:
+        return images.to(dtype) / 255
+    if images.dtype == torch.uint16:
+        return (images.to(torch.float32) / 65535).to(dtype)
+    if images.is_floating_point():
+        return images.to(dtype)
+    raise TypeError(f"images must be uint8, uint16 or floating point, not {images.dtype}")

@@ -1,0 +1,30 @@
+"""Reading image files: whole, bounded in memory, as stored."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError
+
+
+def read_image(path: Path, channels: int) -> npt.NDArray[np.uint8]:
+    """Read an image file as it is stored: EXIF rotation is not applied, for annotations do not follow it.
+
+    Args:
+        path: any format that Pillow reads; palette, CMYK, 16-bit and transparent images are converted.
+        channels: 1 for grey, 3 for RGB.
+
+    Returns:
+        ``(H, W, channels)``.
+
+    Raises:
+        ValueError: if the file is not an image, is cut off, or would decode to more than 178 million pixels; the message names it.
+    """
+    try:
+        with Image.open(path) as image:
+            decoded = np.asarray(image.convert("L" if channels == 1 else "RGB"))
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as error:
+        if isinstance(error, FileNotFoundError):
+            raise
+        raise ValueError(f"{path} is not a whole image: {error}") from error
+    return decoded.reshape(*decoded.shape[:2], channels)

@@ -1,0 +1,140 @@
+"""Data sets that fit in memory: arrays of uint8 images of one size, served as whole batches."""
+
+from abc import abstractmethod
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torchmetrics import Metric
+
+from visionlab.batch import PADDING, ClassificationBatch
+from visionlab.data.base import DataModule, Split, run_seed
+from visionlab.data.images import read_image
+from visionlab.data.sampling import Keys, mix, sample_seeds
+from visionlab.data.augmentation import Augmentation
+from visionlab.metrics.classification import SingleLabel
+
+UInt8Array = npt.NDArray[np.uint8]
+Int64Array = npt.NDArray[np.int64]
+
+
+class MemoryDataset:
+    """One split, in memory.
+
+    Args:
+        images: ``(N, H, W, channels)`` ``uint8``.
+        labels: ``(N,)`` ``int64``.
+        numbers: ``(N,)`` ``int64``, the place of each image in the file it came from, which names it.
+        augmentation: applied to each batch, if any.
+        seed: of the augmentation.
+    """
+
+    def __init__(
+        self, images: UInt8Array, labels: Int64Array, numbers: Int64Array, augmentation: Augmentation | None, seed: int
+    ) -> None:
+        self.images, self.labels, self.numbers = images, labels, numbers
+        self.augmentation, self.seed = augmentation, seed
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitems__(self, keys: Keys) -> ClassificationBatch:
+        images = self.images[keys.indices]
+        if self.augmentation is not None:
+            images = self.augmentation(images, sample_seeds(self.seed, keys))
+        ids = keys.indices.copy()
+        ids[len(ids) - keys.padded :] = PADDING
+        return {
+            "images": torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))),
+            "labels": torch.from_numpy(self.labels[keys.indices]),
+            "ids": torch.from_numpy(ids),
+        }
+
+    def name(self, index: int) -> str:
+        return str(self.numbers[index])
+
+
+class MemoryDataModule(DataModule):
+    """A single-label data set kept in memory. A subclass gives ``classes`` and ``arrays``.
+
+    The validation split is the same on every machine, whatever the seed of the run: the same share of each class, chosen by hashing
+    the image's place in the file.
+
+    Args:
+        batch_size: images per process and training step.
+        eval_batch_size: images per process and evaluation step; ``batch_size`` if None.
+        num_workers: processes per loader.
+        val_fraction: the share of the official training images that is held out for validation, in (0, 1).
+        augmentation: what is done to training batches, if anything.
+    """
+
+    monitor = "single_label/top1"
+    mode: Literal["max", "min"] = "max"
+
+    def __init__(
+        self,
+        batch_size: int,
+        eval_batch_size: int | None = None,
+        num_workers: int = 0,
+        val_fraction: float = 0.1,
+        augmentation: Augmentation | None = None,
+    ) -> None:
+        super().__init__(batch_size, eval_batch_size, num_workers)
+        if not 0 < val_fraction < 1:
+            raise ValueError(f"val_fraction must lie between 0 and 1, not {val_fraction}")
+        self.val_fraction = val_fraction
+        self.augmentation = augmentation
+
+    @abstractmethod
+    def arrays(self, split: Literal["train", "test"]) -> tuple[UInt8Array, Int64Array]:
+        """Read an official split: ``(N, H, W, channels)`` images and ``(N,)`` labels, whole and checked.
+
+        Raises:
+            FileNotFoundError: if a file is missing; the message names it and says how to get it.
+            ValueError: if a file is not what it should be; the message names it.
+        """
+
+    @property
+    @abstractmethod
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of every image."""
+
+    def dataset(self, split: Split) -> MemoryDataset:
+        images, labels = self.arrays("test" if split == "test" else "train")
+        numbers = np.arange(len(images))
+        if split != "test":
+            train, val = stratified_split(labels, self.val_fraction)
+            numbers = train if split == "train" else val
+        augmentation = self.augmentation if split == "train" else None
+        return MemoryDataset(images[numbers], labels[numbers], numbers, augmentation, run_seed())
+
+    def metrics(self) -> dict[str, Metric]:
+        return {"single_label": SingleLabel(self.num_classes)}
+
+    def read(self, path: Path) -> UInt8Array:
+        height, width, channels = self.image_shape
+        image = Image.fromarray(read_image(path, channels).squeeze())
+        resized = image.resize((width, height), Image.Resampling.BILINEAR)
+        return np.asarray(resized, dtype=np.uint8).reshape(self.image_shape)
+
+
+def stratified_split(labels: Int64Array, fraction: float) -> tuple[Int64Array, Int64Array]:
+    """Hold out a share of each class, at least one image of each; the same on every machine and in every version of numpy.
+
+    Args:
+        labels: ``(N,)``.
+        fraction: in (0, 1).
+
+    Returns:
+        The positions that stay and the positions that are held out, both ascending.
+    """
+    rank_by_hash = np.argsort(mix(np.arange(len(labels), dtype=np.uint64)), kind="stable")
+    held_out: list[Any] = []
+    for label in np.unique(labels):
+        members = rank_by_hash[labels[rank_by_hash] == label]
+        held_out.append(members[: max(1, round(len(members) * fraction))])
+    held = np.sort(np.concatenate(held_out))
+    return np.setdiff1d(np.arange(len(labels)), held), held
