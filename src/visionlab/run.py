@@ -107,6 +107,11 @@ class Run:
         """The weights that did best on the monitored metric."""
         return self.checkpoints / "best.ckpt"
 
+    def reopen(self, config: str) -> None:
+        """Continue the run, with the configuration as it is now."""
+        (self.folder / "config.yaml").write_text(config)
+        self._write({**self.info, "state": "running", "job": job_id()})
+
     def mark(self, state: State) -> None:
         """Write how the run stands."""
         self._write({**self.info, "state": state})

@@ -108,7 +108,7 @@ class Checkpoints(Checkpoint):
         if trainer.is_global_zero and last.exists():
             _link(last, self.folder / "previous.ckpt")
         self.last_saved = trainer.global_step
-        trainer.save_checkpoint(last)
+        trainer.save_checkpoint(last, weights_only=False)
 
     def state_dict(self) -> dict[str, Any]:
         return {"best_value": self.best_value}
