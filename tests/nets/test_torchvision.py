@@ -73,9 +73,8 @@ def test_weights_of_other_classes_fill_all_but_the_last_layer(name, tmp_path):
     torch.save(state, tmp_path / "weights.pth")
     loaded = Classifier(7, name, str(tmp_path / "weights.pth")).net.state_dict()
     fresh = [key for key in loaded if not torch.equal(loaded[key], state[key])]
-    assert {key.rpartition(".")[2] for key in fresh} == {"weight", "bias"}
+    assert len({key.rpartition(".")[0] for key in fresh}) == 1
     assert {loaded[key].shape[0] for key in fresh} == {7}
-    assert len(fresh) == 2
 
 
 @pytest.mark.parametrize("name", ["resnet18", "googlenet", "densenet121", "squeezenet1_1"])
@@ -135,11 +134,11 @@ def test_all_weights_of_a_model_want_one_normalisation():
                 assert (weights.transforms().mean, weights.transforms().std) == (default.mean, default.std)
 
 
+@pytest.mark.slow
 def test_normalisation_follows_the_model():
-    with torch.device("meta"):
-        resnet, efficientnet = Classifier(2, "resnet18"), Classifier(2, "efficientnet_v2_l")
-    assert "mean=[0.485" in str(resnet.normalize)
-    assert "mean=[0.5, 0.5, 0.5]" in str(efficientnet.normalize)
+    resnet, efficientnet = Classifier(2, "resnet18"), Classifier(2, "efficientnet_v2_l")
+    torch.testing.assert_close(resnet.normalize.std.flatten(), torch.tensor([0.229, 0.224, 0.225]))
+    assert efficientnet.normalize.std.flatten().tolist() == [0.5, 0.5, 0.5]
 
 
 def test_images_are_normalised_as_published_weights_want_them(tmp_path):

@@ -46,7 +46,3 @@ class Normalize(nn.Module):
                 f"this net normalises images of {channels} channels, (B, {channels}, H, W), not {tuple(images.shape)}"
             )
         return (images - self.mean) / self.std
-
-    def extra_repr(self) -> str:
-        """What ``print(net)`` shows of this layer."""
-        return f"mean={self.mean.flatten().tolist()}, std={self.std.flatten().tolist()}"
