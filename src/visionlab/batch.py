@@ -12,7 +12,7 @@ each image in its split, or :data:`PADDING` for an image that was repeated only 
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import torch
 from torch import Tensor
@@ -25,12 +25,13 @@ class ClassificationBatch(TypedDict):
     """Images of one size, each with one label or with a row of labels.
 
     images: ``(B, channels, H, W)``, ``uint8`` while travelling, float in [0, 1] in a task.
-    labels: ``(B,)`` ``int64`` in ``0..C-1`` (single-label), or ``(B, C)`` ``float32`` of 0, 1 and NaN for unknown (multi-label).
+    labels: ``(B,)`` ``int64`` in ``0..C-1`` (single-label), or ``(B, C)`` ``float32`` of 0, 1 and NaN for unknown (multi-label); absent
+        where there is no truth.
     ids: ``(B,)`` ``int64``.
     """
 
     images: Tensor
-    labels: Tensor
+    labels: NotRequired[Tensor]
     ids: Tensor
 
 

@@ -29,6 +29,9 @@ class ImageDataset(Protocol):
         :func:`visionlab.data.sampling.sample_seeds`. ``ids`` are the indices, and ``PADDING`` for the last ``keys.padded`` of them.
         """
 
+    def image(self, index: int) -> npt.NDArray[np.uint8]:
+        """The image at ``index`` as it is stored, ``(H, W, channels)``."""
+
     def name(self, index: int) -> str:
         """What the data set itself calls the image at ``index``: its file, its official id."""
 

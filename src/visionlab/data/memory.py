@@ -53,6 +53,9 @@ class MemoryDataset:
             "ids": torch.from_numpy(ids),
         }
 
+    def image(self, index: int) -> UInt8Array:
+        return self.images[index]
+
     def name(self, index: int) -> str:
         """The place of an image in the official split."""
         return str(self.numbers[index])

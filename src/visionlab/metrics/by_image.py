@@ -8,6 +8,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from visionlab.batch import PADDING
+from visionlab.processes import gather
 
 
 class ByImage(Metric):
@@ -57,11 +58,7 @@ class ByImage(Metric):
         Raises:
             ValueError: if no image was added on any process.
         """
-        batches = [self.batches]
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            batches = [[]] * torch.distributed.get_world_size()
-            torch.distributed.all_gather_object(batches, self.batches)
-        together = [batch for one_process in batches for batch in one_process]
+        together = [batch for batches in gather(self.batches) for batch in batches]
         if not together:
             raise ValueError("there is no image to evaluate")
         records = {name: torch.cat([batch[name] for batch in together]) for name in together[0]}

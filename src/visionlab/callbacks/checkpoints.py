@@ -1,0 +1,137 @@
+"""Checkpoints that survive whatever kills the run while they are written."""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from lightning import LightningModule, Trainer
+from lightning.fabric.plugins import CheckpointIO
+from lightning.pytorch.callbacks import Checkpoint
+
+
+class AtomicCheckpointIO(CheckpointIO):
+    """Writes a checkpoint beside its target, forces it to disk, and only then puts it in place.
+
+    Lightning 2.6.6 writes to the system's temporary folder first; where that is another filesystem, its move is a copy, and a kill leaves a
+    cut file under the good name. Reading takes local files only and never runs code from them.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
+        """Write ``checkpoint`` to ``path``; until it is whole there, ``path`` is as it was."""
+        assert storage_options is None
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        beside = target.with_name(f".{target.name}.tmp")
+        try:
+            with beside.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(target)
+        finally:
+            beside.unlink(missing_ok=True)
+        _force_to_disk(target.parent)
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Callable[..., Any] | None = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Read a checkpoint onto the CPU.
+
+        Raises:
+            ValueError: if ``path`` is an address; download it first.
+            FileNotFoundError: if it is not there.
+        """
+        if "://" in str(path):
+            raise ValueError(f"{path} is an address; checkpoints are loaded from local files only: download it first")
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"there is no checkpoint {path}")
+        return dict(torch.load(path, map_location="cpu", weights_only=True))
+
+    def remove_checkpoint(self, path: str | Path) -> None:
+        """Delete a checkpoint."""
+        Path(path).unlink(missing_ok=True)
+
+
+class Checkpoints(Checkpoint):
+    """Keeps ``last.ckpt``, the one before as ``previous.ckpt``, and ``best.ckpt`` by the monitored metric.
+
+    Saves at the end of each epoch, after validation, and every so many steps if wanted.
+
+    Args:
+        folder: where to keep them.
+        monitor: the logged name of the metric.
+        mode: whether more or less of it is better.
+        every_n_steps: how often to save within an epoch, in optimizer steps; None for not at all.
+    """
+
+    def __init__(self, folder: Path, monitor: str, mode: Literal["max", "min"], every_n_steps: int | None = None) -> None:
+        if every_n_steps is not None and every_n_steps < 1:
+            raise ValueError(f"every_n_steps must be at least 1, not {every_n_steps}")
+        self.folder, self.monitor, self.mode, self.every_n_steps = folder, monitor, mode, every_n_steps
+        self.best_value: float | None = None
+        self.last_saved = -1
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self.folder = trainer.strategy.broadcast(self.folder)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.last_saved = trainer.global_step
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+        epoch_goes_on = not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
+        due = self.every_n_steps is not None and trainer.global_step % self.every_n_steps == 0
+        if due and epoch_goes_on and trainer.global_step != self.last_saved:
+            self.save(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.fast_dev_run:
+            return
+        value = trainer.callback_metrics.get(self.monitor)
+        improved = value is not None and (
+            self.best_value is None or (value > self.best_value if self.mode == "max" else value < self.best_value)
+        )
+        if improved and value is not None:
+            self.best_value = float(value)
+        self.save(trainer)
+        if improved or value is None:  # without validation, the newest is the best there is
+            if trainer.is_global_zero:
+                _link(self.folder / "last.ckpt", self.folder / "best.ckpt")
+            trainer.strategy.barrier()
+
+    def save(self, trainer: Trainer) -> None:
+        """Save now. Every process must call it."""
+        last = self.folder / "last.ckpt"
+        if trainer.is_global_zero and last.exists():
+            _link(last, self.folder / "previous.ckpt")
+        self.last_saved = trainer.global_step
+        trainer.save_checkpoint(last, weights_only=False)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best_value": self.best_value}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best_value = state_dict["best_value"]
+
+
+def _link(source: Path, target: Path) -> None:
+    """Give ``source`` the second name ``target``, at once; its bytes are copied only where the filesystem knows no hard links."""
+    beside = target.with_name(f".{target.name}.tmp")
+    beside.unlink(missing_ok=True)
+    try:
+        os.link(source, beside)
+    except OSError:
+        shutil.copyfile(source, beside)
+    beside.replace(target)
+
+
+def _force_to_disk(folder: Path) -> None:
+    with contextlib.suppress(OSError):  # some network filesystems cannot
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

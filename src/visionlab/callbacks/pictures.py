@@ -1,0 +1,94 @@
+"""Draws what a run did: the images it trained on, its worst mistakes, its confusions and its learning curves."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import wandb
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import WandbLogger
+from PIL import Image
+from torch import Tensor
+
+from visionlab.loggers import read_metrics
+from visionlab.pictures.confusion import confusion_matrix
+from visionlab.pictures.curves import learning_curves
+from visionlab.pictures.grids import grid
+
+RIGHT, WRONG = (0, 114, 178), (213, 94, 0)
+"""Blue and vermilion, which colour-blind readers tell apart (Okabe and Ito 2008)."""
+
+
+class Pictures(Callback):
+    """Leaves pictures in the run folder, and in W&B.
+
+    ``train_samples.png``: training images as fed to the net. ``<stage>_worst.png``: images by falling loss, with truth and prediction.
+    ``<stage>_confusion.png``. ``curves.png``: losses and metrics over the steps.
+
+    Args:
+        folder: the run folder.
+        images: how many on a sheet.
+    """
+
+    def __init__(self, folder: Path, images: int = 32) -> None:
+        self.folder, self.images = folder, images
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if trainer.is_global_zero and trainer.global_step == 0 and batch_idx == 0 and isinstance(batch["images"], Tensor):
+            images = [_to_uint8(image) for image in batch["images"][: self.images]]
+            labels = batch["labels"][: self.images]
+            classes = trainer.datamodule.classes  # type: ignore[attr-defined]
+            self._leave(trainer, "train_samples", grid(images, captions=[_describe(label, classes) for label in labels]))
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        table = self.folder / "metrics.csv"
+        if trainer.is_global_zero and table.exists():
+            self._leave(trainer, "curves", learning_curves(read_metrics(table)))
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.sanity_checking:
+            self._draw(trainer, pl_module, "val")
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._draw(trainer, pl_module, "test")
+
+    def _draw(self, trainer: Trainer, task: Any, stage: str) -> None:
+        if not trainer.is_global_zero:
+            return
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        for name, value in task.results[stage].items():
+            if value.ndim == 2:
+                self._leave(trainer, f"{stage}_confusion", confusion_matrix(value.numpy(), data.classes))
+        records = task.records
+        if {"loss", "label", "prediction", "confidence"} <= records.keys():
+            worst = records["loss"].argsort(descending=True, stable=True)[: self.images].tolist()
+            images = [data.datasets[stage].image(int(records["ids"][i])) for i in worst]
+            right = [bool(records["label"][i] == records["prediction"][i]) for i in worst]
+            captions = [
+                f"{data.classes[int(records['label'][i])]} \N{RIGHTWARDS ARROW} {data.classes[int(records['prediction'][i])]}"
+                f" {float(records['confidence'][i]):.0%}"
+                for i in worst
+            ]
+            sheet = grid(images, captions=captions, colours=[RIGHT if r else WRONG for r in right])
+            self._leave(trainer, f"{stage}_worst", sheet)
+
+    def _leave(self, trainer: Trainer, name: str, picture: Image.Image) -> None:
+        folder = self.folder / "pictures"
+        folder.mkdir(parents=True, exist_ok=True)
+        picture.save(folder / f"{name}.png")
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                # not by log_image, which moves W&B's own step
+                logger.experiment.log({f"pictures/{name}": wandb.Image(picture), "trainer/global_step": trainer.global_step})
+
+
+def _to_uint8(image: Tensor) -> npt.NDArray[np.uint8]:
+    """``(channels, H, W)`` in [0, 1] to ``(H, W, channels)``."""
+    return (image.float().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+
+
+def _describe(label: Tensor, classes: Any) -> str:
+    if label.ndim == 0:
+        return str(classes[int(label)])
+    return ", ".join(str(classes[i]) for i in (label == 1).nonzero()[:, 0].tolist())

@@ -1,0 +1,107 @@
+"""A continued run goes on exactly where it stopped, and does what the command line says now."""
+
+import random
+from typing import Any
+
+import numpy as np
+import torch
+from lightning import Callback, LightningModule, Trainer
+
+from visionlab.loggers import MetricsTable
+from visionlab.processes import gather
+
+
+class ExactResume(Callback):
+    """Saves and restores what Lightning 2.6.6 does not: every process's random states and unlogged training losses.
+
+    Restored in ``on_train_start``, for between loading a checkpoint and that hook Lightning makes the iterator of the loader.
+
+    Where the optimizer or a scheduler was built with other arguments than when the run was saved (``--resume`` with a changed learning
+    rate), the new arguments win over those in the checkpoint; momenta and step counts go on. A changed learning rate scales the
+    current one, so that a schedule keeps its shape.
+    """
+
+    def __init__(self) -> None:
+        self.built: dict[str, Any] = {}
+        self.loaded: dict[str, Any] | None = None
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # the optimizers exist, and their states are not yet loaded
+        self.built = {
+            "groups": [_arguments(group) for optimizer in trainer.optimizers for group in optimizer.param_groups],
+            "schedulers": [_arguments(config.scheduler.state_dict()) for config in trainer.lr_scheduler_configs],
+        }
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        mine = {"random": _random_states(), "window": pl_module.window_state()}
+        checkpoint["visionlab"] = {"processes": gather(mine), "built": self.built}
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        self.loaded = checkpoint.get("visionlab")
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        for logger in trainer.loggers:
+            if isinstance(logger, MetricsTable):
+                logger.forget_after(trainer.global_step)
+        if self.loaded is None:
+            return
+        processes = self.loaded["processes"]
+        if len(processes) == trainer.world_size:
+            mine = processes[trainer.global_rank]
+            _restore_random_states(mine["random"])
+            pl_module.load_window_state(mine["window"])
+        elif trainer.is_global_zero:  # another number of processes: random streams cannot go on, sums can
+            pl_module.load_window_state(_add_windows([process["window"] for process in processes], trainer.world_size))
+        self._obey_new_arguments(trainer, self.loaded["built"])
+        self.loaded = None
+
+    def _obey_new_arguments(self, trainer: Trainer, saved: dict[str, Any]) -> None:
+        groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
+        for group, old, new in zip(groups, saved["groups"], self.built["groups"], strict=True):
+            for name, value in new.items():
+                if name in old and value != old[name] and name != "lr":
+                    group[name] = value
+            if (ratio := _ratio(new, old)) != 1:
+                group["lr"] = group["lr"] * ratio if group["lr"] else new["lr"]
+                if "initial_lr" in group:
+                    group["initial_lr"] = new["initial_lr"]
+        for config, old, new in zip(trainer.lr_scheduler_configs, saved["schedulers"], self.built["schedulers"], strict=True):
+            changed = {name: value for name, value in new.items() if name in old and value != old[name]}
+            config.scheduler.load_state_dict({**config.scheduler.state_dict(), **changed})
+
+
+PROGRESS = {"params", "last_epoch", "_step_count", "_last_lr", "_get_lr_called_within_step", "_is_initial", "best", "num_bad_epochs"}
+"""What an optimizer's group or a scheduler holds beside its arguments."""
+
+
+def _arguments(state: dict[str, Any]) -> dict[str, Any]:
+    plain = (int, float, bool, str, list, tuple, dict, type(None))
+    return {name: value for name, value in state.items() if name not in PROGRESS and isinstance(value, plain)}
+
+
+def _ratio(new: dict[str, Any], old: dict[str, Any]) -> float:
+    """How the learning rate that the optimizer was built with has changed."""
+    was, now = old.get("initial_lr", old["lr"]), new.get("initial_lr", new["lr"])
+    return float(now / was) if was else 1.0
+
+
+def _add_windows(windows: list[dict[str, Any]], world: int) -> dict[str, Any]:
+    names = windows[0]["sums"]
+    sums = {name: sum(window["sums"][name] for window in windows) for name in names}
+    return {"sums": sums, "batches": sum(window["batches"] for window in windows)}
+
+
+def _random_states() -> dict[str, Any]:
+    algorithm, keys, *rest = np.random.get_state()  # noqa: NPY002  # the global stream is what others draw from
+    states = {"torch": torch.get_rng_state(), "numpy": [algorithm, keys.tolist(), *rest], "python": random.getstate()}
+    return {**states, "cuda": torch.cuda.get_rng_state_all()} if torch.cuda.is_available() else states
+
+
+def _restore_random_states(states: dict[str, Any]) -> None:
+    torch.set_rng_state(states["torch"])
+    algorithm, keys, *rest = states["numpy"]
+    np.random.set_state((algorithm, np.array(keys, dtype=np.uint32), *rest))  # noqa: NPY002
+    version, internal, gauss = states["python"]
+    random.setstate((version, tuple(internal), gauss))
+    if "cuda" in states and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(states["cuda"])

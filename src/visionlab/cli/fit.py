@@ -1,0 +1,139 @@
+"""``visionlab fit``: train by a recipe, then test the weights that did best."""
+
+import argparse
+import errno
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from visionlab.cli.options import Request, read_request
+from visionlab.run import Run, find_unfinished
+
+if TYPE_CHECKING:
+    from visionlab.experiment import Experiment
+
+HELP = """usage: visionlab fit --config RECIPE.yaml [--resume auto|RUN|CHECKPOINT] [--runs DIR] [--KEY VALUE ...]
+
+Trains by a recipe into a new run folder, tests the weights that did best, and prints the results.
+
+  --config RECIPE.yaml   the experiment, complete in one file
+  --resume auto          continue this job's run, or the newest unfinished one with the same configuration, else start anew
+  --resume RUN           continue the run in this folder; what the command line says wins over what was saved
+  --resume CHECKPOINT    continue from this file
+  --runs DIR             where run folders are made (runs)
+  --KEY VALUE            override any key of the recipe: --trainer.max_epochs 3 --model.init_args.optimizer.init_args.lr 0.1
+  --print_config         print the resolved configuration and stop
+  --trainer.help, --model.help CLASS, --data.help CLASS   list every key
+"""
+
+
+def main(argv: list[str]) -> int:
+    """Run ``visionlab fit``; returns the exit status."""
+    if {"-h", "--help"} & set(argv):
+        print(HELP, end="")
+        return 0
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--resume")
+    parser.add_argument("--runs", type=Path, default=Path("runs"))
+    options, words = parser.parse_known_args(argv[1:])
+    if options.resume not in (None, "auto") and not Path(options.resume).exists():
+        raise FileNotFoundError(f"there is nothing to resume at {options.resume}")
+    return _fit(read_request(words), options.runs, options.resume)
+
+
+def _fit(request: Request, runs: Path, resume: str | None) -> int:
+    from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+    from visionlab.callbacks.stop import Stopped
+    from visionlab.cli.building import build
+
+    experiment = build(request.args)
+    parent = runs / request.name
+    run, checkpoint = _where_to_continue(experiment, parent, resume)
+    if rank_zero_only.rank == 0:
+        if run is None:
+            run = Run.create(parent, experiment.recipe)
+        else:
+            run.reopen(experiment.recipe)
+            print(f"continuing {run.folder} from {checkpoint.name if checkpoint else 'the start'}", file=sys.stderr)
+    else:
+        run = None
+    try:
+        _train_and_test(experiment, run, checkpoint)
+    except Stopped as stopped:
+        number, steps = stopped.args
+        _end(experiment, "stopped")
+        if run is not None:
+            print(f"\nstopped after step {steps}, saved; to continue: add --resume {run.folder}", file=sys.stderr)
+        return 128 + int(number)
+    except Exception as error:
+        _end(experiment, "failed")
+        if run is not None:
+            (run.folder / "error.txt").write_text(traceback.format_exc())
+            if (failure := _what_failed(error, run)) is not None:
+                print(f"visionlab: {failure}", file=sys.stderr)
+                return 1
+        raise
+    _end(experiment, "finished")
+    return 0
+
+
+def _where_to_continue(experiment: "Experiment", parent: Path, resume: str | None) -> tuple[Run | None, Path | None]:
+    """The run folder to continue and the checkpoint to continue from, the same on every process."""
+    if resume is None:
+        return None, None
+    if resume == "auto":
+        run = find_unfinished(parent, experiment.resolved) if parent.is_dir() else None
+        return run, run.newest_checkpoint() if run else None
+    path = Path(resume)
+    if path.is_file():
+        of_a_run = (path.parent.parent / "run.json").is_file()
+        return Run.open(path.parent.parent) if of_a_run else None, path
+    run = Run.open(path)
+    return run, run.newest_checkpoint()
+
+
+def _train_and_test(experiment: "Experiment", run: Run | None, checkpoint: Path | None) -> None:
+    from visionlab.cli.table import results_table
+
+    trainer = experiment.start(run, record=True)
+    task, data = experiment.model, experiment.datamodule
+    trainer.fit(task, datamodule=data, ckpt_path=checkpoint)
+    best = experiment.checkpoints.folder / "best.ckpt"
+    if trainer.interrupted or trainer.fast_dev_run:
+        return
+    stage = "test" if data.test_has_labels else "val"
+    evaluate = trainer.test if data.test_has_labels else trainer.validate
+    evaluate(task, datamodule=data, ckpt_path=best, verbose=False)
+    if run is None:
+        return
+    title = f"{request_title(run)}, {stage}" if data.test_has_labels else f"{request_title(run)}, val (the test split has no labels)"
+    print(results_table(title, run, stage, experiment.task_name))
+    print(f"run folder: {run.folder}")
+
+
+def request_title(run: Run) -> str:
+    return run.folder.parent.name
+
+
+def _what_failed(error: Exception, run: Run) -> str | None:
+    """A line about a failure that is not a mistake in what was asked for."""
+    last = run.newest_checkpoint()
+    good = f"the last good checkpoint is {last}" if last else "there is no checkpoint yet"
+    if isinstance(error, FloatingPointError):
+        return f"{error}; {good}"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return f"the disk is full ({error.strerror}: {error.filename or run.folder}); {good}"
+    return None
+
+
+def _end(experiment: "Experiment", state: str) -> None:
+    from lightning.pytorch.loggers import WandbLogger
+
+    if experiment.run is None:
+        return
+    experiment.run.mark(state)  # type: ignore[arg-type]
+    for logger in experiment.trainer.loggers:
+        if isinstance(logger, WandbLogger):
+            logger.experiment.finish(exit_code=int(state != "finished"))

@@ -1,0 +1,119 @@
+"""``visionlab predict``: what a run's best weights say about image files."""
+
+import argparse
+import csv
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from visionlab.run import Run
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+HELP = """usage: visionlab predict RUN IMAGE... [--output DIR] [--ckpt_path FILE]
+
+Predicts image files, and all images in folders, with a run's best weights, or those of a checkpoint.
+
+  --output DIR   where to write predictions.csv (image,rank,class,score: the five best classes of each image) and pictures of
+                 the images with their predictions (RUN/predictions)
+"""
+
+SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+PER_SHEET = 64
+
+
+def main(argv: list[str]) -> int:
+    """Run ``visionlab predict``; returns the exit status: 2 if any file could not be read, after all others were predicted."""
+    if {"-h", "--help"} & set(argv):
+        print(HELP, end="")
+        return 0
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, prog="visionlab predict")
+    parser.add_argument("run", type=Path)
+    parser.add_argument("images", type=Path, nargs="+")
+    parser.add_argument("--output", type=Path)
+    parser.add_argument("--ckpt_path", type=Path)
+    options = parser.parse_args(argv[1:])
+    run = Run.open(options.run)
+    checkpoint = run.best if options.ckpt_path is None else options.ckpt_path
+    if not checkpoint.is_file():
+        raise FileNotFoundError(f"there is no checkpoint {checkpoint}")
+    paths = list(image_files(options.images))
+    output = run.folder / "predictions" if options.output is None else options.output
+    unreadable = predict(run, checkpoint, paths, output)
+    for message in unreadable:
+        print(f"visionlab: {message}", file=sys.stderr)
+    return 2 if unreadable else 0
+
+
+def image_files(paths: list[Path]) -> Iterator[Path]:
+    """The files that were named, and the images in the folders that were named, at any depth, in order.
+
+    Raises:
+        FileNotFoundError: if a path is not there.
+        ValueError: if a folder has no images.
+    """
+    for path in paths:
+        if path.is_dir():
+            found = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
+            if not found:
+                raise ValueError(f"there are no images in {path}")
+            yield from found
+        elif path.is_file():
+            yield path
+        else:
+            raise FileNotFoundError(f"there is no image {path}")
+
+
+def predict(run: Run, checkpoint: Path, paths: list[Path], output: Path) -> list[str]:
+    """Predict image files; writes ``predictions.csv`` and pictures to ``output``.
+
+    Returns:
+        A message for each file that could not be read.
+    """
+    import torch
+    from tqdm import tqdm
+
+    from visionlab.data.images import read_image
+    from visionlab.load import load
+
+    loaded = load(run.folder, checkpoint)
+    task, data = loaded.task, loaded.data
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    task.to(device)
+    output.mkdir(parents=True, exist_ok=True)
+    unreadable: list[str] = []
+    shown: list[npt.NDArray[np.uint8]] = []
+    captions: list[str] = []
+    with (output / "predictions.csv").open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["image", "rank", "class", "score"])
+        for path in tqdm(paths, unit="image", disable=None):
+            try:
+                image = torch.from_numpy(data.read(path).transpose(2, 0, 1).copy())
+            except ValueError as error:
+                unreadable.append(str(error))
+                continue
+            batch: Any = {"images": image[None].to(device), "ids": torch.zeros(1, dtype=torch.int64, device=device)}
+            with torch.inference_mode():
+                scores = task.step(task.on_after_batch_transfer(batch, 0)).predict()["scores"][0].cpu()
+            best = scores.topk(min(5, len(scores)))
+            names = [loaded.class_names[i] for i in best.indices.tolist()]
+            writer.writerows([path, rank + 1, names[rank], f"{s:.6f}"] for rank, s in enumerate(best.values.tolist()))
+            shown.append(read_image(path, 3))
+            captions.append(f"{names[0]} {best.values[0]:.0%}")
+            if len(shown) == PER_SHEET:
+                _leave_sheet(output, len(captions), shown, captions)
+                shown, captions = [], []
+    if shown:
+        _leave_sheet(output, len(paths), shown, captions)
+    print(f"{len(paths) - len(unreadable)} of {len(paths)} images predicted: {output / 'predictions.csv'} and pictures beside it")
+    return unreadable
+
+
+def _leave_sheet(output: Path, number: int, images: "list[npt.NDArray[np.uint8]]", captions: list[str]) -> None:
+    from visionlab.pictures.grids import grid
+
+    grid(images, captions=captions).save(output / f"predictions_{number:06d}.png")

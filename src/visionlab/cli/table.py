@@ -1,0 +1,31 @@
+"""The table of results that ends a run."""
+
+import json
+
+from visionlab.run import Run
+
+
+def results_table(title: str, run: Run, stage: str, net: str) -> str:
+    """Lay out the scalars of one evaluation, and of the baselines beside it, if there are any.
+
+    Args:
+        title: the first line.
+        run: whose ``results/<stage>.json`` is shown.
+        stage: ``val`` or ``test``.
+        net: the name of the first column.
+    """
+    folder = run.folder / "results"
+    columns: dict[str, dict[str, float]] = {net: json.loads((folder / f"{stage}.json").read_text())}
+    baselines = folder / f"{stage}_baselines.json"
+    if baselines.exists():
+        columns |= json.loads(baselines.read_text())
+    names = list(columns[net])
+    head = ["", *columns]
+    body = [[name, *(f"{values[name]:.4f}" if name in values else "" for values in columns.values())] for name in names]
+    widths = [max(len(row[i]) for row in [head, *body]) for i in range(len(head))]
+
+    def line(row: list[str]) -> str:
+        return "  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))).rstrip()
+
+    rule = "-" * (sum(widths) + 2 * len(widths) - 2)
+    return "\n".join(["", title, rule, line(head), *map(line, body), rule])

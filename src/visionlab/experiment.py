@@ -1,0 +1,135 @@
+"""A recipe, brought to life: task, data and trainer, with a run folder."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import yaml
+from lightning import Trainer
+from lightning.pytorch.callbacks import ProgressBar, TQDMProgressBar
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+from visionlab.callbacks.checkpoints import AtomicCheckpointIO, Checkpoints
+from visionlab.callbacks.pictures import Pictures
+from visionlab.callbacks.recipe import KeepRecipe
+from visionlab.callbacks.results import WriteResults
+from visionlab.callbacks.resume import ExactResume
+from visionlab.callbacks.stop import StopOnSignal
+from visionlab.data.base import DataModule
+from visionlab.loggers import MetricsTable, open_wandb
+from visionlab.run import Run
+from visionlab.tasks.base import Task
+
+
+class Experiment(LightningCLI):
+    """Parses a recipe and makes its task, data and trainer. Nothing is run, and no folder made, until :meth:`start`.
+
+    Args:
+        args: as on the command line: ``["--config", "recipe.yaml", "--trainer.max_epochs", "3"]``.
+
+    Attributes:
+        model: the task.
+        datamodule: the data.
+        trainer: made by :meth:`start`.
+        run: the run folder, on the process that writes it, given to :meth:`start`.
+        checkpoints: keeps them, where the run is recorded; made by :meth:`start`.
+
+    Raises:
+        jsonargparse.ArgumentError: if the recipe or an argument is wrong.
+    """
+
+    model: Task
+    datamodule: DataModule
+    checkpoints: Checkpoints
+    run: Run | None = None
+
+    def __init__(self, args: ArgsType) -> None:
+        super().__init__(
+            Task,
+            DataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            save_config_callback=None,  # the run folder has the configuration
+            seed_everything_default=0,
+            parser_kwargs={"exit_on_error": False, "allow_abbrev": False},
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+            run=False,
+            args=args,
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument(
+            "--save_every_n_steps", type=int | None, default=None, help="Save within epochs too, so often in optimizer steps."
+        )
+        parser.link_arguments("data.num_classes", "model.init_args.num_classes", apply_on="instantiate")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        self.config = parser.parse_args(args)
+
+    def _parse_ckpt_path(self) -> None:
+        """Explicit flags win over what a checkpoint says: Lightning's version of this lets the checkpoint win, silently."""
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Leave the trainer to :meth:`start`: a recipe that cannot be built leaves no run folder."""
+        return None  # type: ignore[return-value]
+
+    @property
+    def recipe(self) -> str:
+        """The resolved configuration, as YAML that ``--config`` takes."""
+        config = self.config.clone()
+        config.pop("config", None)
+        return str(self.parser.dump(config, skip_none=False))
+
+    @property
+    def resolved(self) -> dict[str, Any]:
+        """The resolved configuration, as plain types."""
+        return dict(yaml.safe_load(self.recipe))
+
+    @property
+    def task_name(self) -> str:
+        """What a table of results calls the net."""
+        return type(self.model.net).__name__
+
+    def start(self, run: Run | None, *, record: bool) -> Trainer:
+        """Make the trainer.
+
+        Args:
+            run: the folder to leave results in; on other processes than the one that writes, None.
+            record: whether to train: to keep checkpoints, the table of metrics and the W&B run.
+        """
+        self.run = run
+        folder = Path("runs") if run is None else run.folder  # on other processes nothing is written to it
+        config = copy.copy(self.config_init["trainer"])
+        chosen = config.get("logger")
+        callbacks: list[Any] = [KeepRecipe(self.recipe, self.datamodule.label_map), WriteResults(folder), Pictures(folder)]
+        loggers: list[Logger] = []
+        if record:
+            data = self.datamodule
+            self.checkpoints = Checkpoints(folder / "checkpoints", f"val/{data.monitor}", data.mode, self.config["save_every_n_steps"])
+            callbacks += [ExactResume(), StopOnSignal(), self.checkpoints]
+            loggers = [MetricsTable(folder / "metrics.csv"), *self._chosen_loggers(chosen, run)]
+        given = config["callbacks"] if isinstance(config["callbacks"], list) else [config["callbacks"]]
+        if config["enable_progress_bar"] is not False and not any(isinstance(c, ProgressBar) for c in given):
+            callbacks.append(TQDMProgressBar(refresh_rate=20))
+        self.trainer_defaults["callbacks"] = callbacks
+        plugins = config["plugins"] if isinstance(config["plugins"], list) else [config["plugins"]]
+        self.trainer = super().instantiate_trainer(
+            logger=loggers,
+            plugins=[AtomicCheckpointIO(), *(p for p in plugins if p is not None)],
+            use_distributed_sampler=False,  # the loaders share the images out themselves, exactly
+            default_root_dir=folder,
+        )
+        return self.trainer
+
+    def _chosen_loggers(self, chosen: Any, run: Run | None) -> list[Logger]:
+        if isinstance(chosen, Logger):
+            return [chosen]
+        if isinstance(chosen, list):
+            return chosen
+        if chosen is False or run is None or rank_zero_only.rank != 0:
+            return []
+        name = f"{run.folder.parent.name}/{run.folder.name}"
+        return [open_wandb(run.folder, run.info["wandb_id"], name, self.resolved)]

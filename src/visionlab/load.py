@@ -1,0 +1,43 @@
+"""From a run folder back to a task that predicts."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from visionlab.data.base import DataModule
+from visionlab.experiment import Experiment
+from visionlab.run import Run
+from visionlab.tasks.base import Task
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A task with its weights, in evaluation mode on the CPU; its data; and the names of its classes as it was trained on them."""
+
+    task: Task
+    data: DataModule
+    class_names: list[str]
+
+
+def load(folder: str | Path, checkpoint: Path | None = None) -> Loaded:
+    """Rebuild the net, the weights and the label map of a run.
+
+    Args:
+        folder: the run folder.
+        checkpoint: its best if None.
+
+    Raises:
+        ValueError: if the folder is no run.
+        FileNotFoundError: if there is no such checkpoint.
+    """
+    run = Run.open(folder)
+    path = run.best if checkpoint is None else checkpoint
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no checkpoint {path}")
+    experiment = Experiment(["--config", str(run.folder / "config.yaml")])
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    experiment.model.load_state_dict(content["state_dict"])
+    experiment.model.eval()
+    names = [str(entry["name"]) for entry in content["label_map"]]
+    return Loaded(experiment.model, experiment.datamodule, names)

@@ -1,0 +1,118 @@
+"""Where a run's numbers go: a table in the run folder, and Weights & Biases without ever waiting for it."""
+
+import csv
+import netrc
+import os
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import wandb
+from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.utilities.rank_zero import rank_zero_only, rank_zero_warn
+
+SECONDS_TO_WAIT = 10
+"""How long a W&B server may keep a run from starting, and from ending."""
+
+
+class MetricsTable(Logger):
+    """The run's numbers as one long table, ``step,epoch,name,value``; a row is on disk as soon as it is logged.
+
+    Continuing a run takes the rows after its checkpoint away again, so an interrupted run leaves the same table as one that was not.
+
+    Args:
+        path: of the CSV file, which is continued if it exists.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+
+    @property
+    def name(self) -> str:
+        return "metrics"
+
+    @property
+    def version(self) -> str:
+        return ""
+
+    @rank_zero_only
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """The run folder holds the whole configuration already."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        epoch = int(metrics["epoch"])
+        new = not self.path.exists()
+        with self.path.open("a", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            if new:
+                writer.writerow(["step", "epoch", "name", "value"])
+            writer.writerows([step, epoch, name, repr(float(value))] for name, value in metrics.items() if name != "epoch")
+
+    @rank_zero_only
+    def forget_after(self, step: int) -> None:
+        """Drop the rows after ``step``, and a last row that was cut off."""
+        if not self.path.exists():
+            return
+        header, *rows = self.path.read_text().splitlines(keepends=True)
+        kept = [row for row in rows if row.endswith("\n") and row.count(",") == 3 and int(row.split(",")[0]) <= step]
+        beside = self.path.with_suffix(".tmp")
+        beside.write_text(header + "".join(kept))
+        beside.replace(self.path)
+
+
+def read_metrics(path: Path) -> dict[str, tuple[list[int], list[float]]]:
+    """Read a :class:`MetricsTable`: by name, the steps and the values."""
+    series: dict[str, tuple[list[int], list[float]]] = {}
+    with path.open(newline="") as file:
+        for row in csv.DictReader(file):
+            steps, values = series.setdefault(row["name"], ([], []))
+            steps.append(int(row["step"]))
+            values.append(float(row["value"]))
+    return series
+
+
+def open_wandb(folder: Path, run_id: str, name: str, config: dict[str, Any]) -> WandbLogger:
+    """Start or continue a W&B run, offline unless a key is configured or ``WANDB_MODE`` says otherwise.
+
+    A server that does not answer within :data:`SECONDS_TO_WAIT` makes the run an offline one. It never asks for anything.
+
+    Args:
+        folder: the run folder, in which W&B makes ``wandb/``.
+        run_id: of W&B; the same id continues the run.
+        name: shown by W&B.
+        config: the resolved configuration.
+    """
+    mode = os.environ.get("WANDB_MODE", "online" if _key_is_configured() else "offline")
+    settings = wandb.Settings(
+        init_timeout=SECONDS_TO_WAIT, finish_timeout=SECONDS_TO_WAIT, console="off", silent=True, x_disable_stats=True
+    )
+
+    def start(mode: str) -> Any:
+        project = os.environ.get("WANDB_PROJECT", "visionlab")
+        return wandb.init(  # type: ignore[call-arg,unused-ignore]
+            project=project, dir=folder, id=run_id, name=name, config=config, resume="allow", mode=mode, settings=settings
+        )
+
+    try:
+        run = start(mode)
+    except (wandb.Error, OSError) as error:
+        rank_zero_warn(f"Weights & Biases did not answer ({error}); the run is recorded offline in {folder / 'wandb'}")
+        run = start("offline")
+    # W&B drops what is logged below its own step; our step is logged as a value, and is the x-axis
+    run.define_metric("trainer/global_step")
+    run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
+    return WandbLogger(experiment=run)
+
+
+def _key_is_configured() -> bool:
+    """Whether W&B would find an API key, in the environment or where ``wandb login`` leaves it."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname
+    path = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
+    try:
+        return path.exists() and host is not None and netrc.netrc(path).authenticators(host) is not None
+    except netrc.NetrcParseError:
+        return False

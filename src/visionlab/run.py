@@ -1,0 +1,182 @@
+"""The run folder: everything that one experiment left, and the way back from it to a task.
+
+::
+
+    runs/<recipe>/<n>/
+        run.json        format version, state, command, versions, git commit, W&B id
+        config.yaml     the resolved configuration: ``visionlab fit --config`` takes it
+        metrics.csv     step,epoch,name,value
+        results/        <stage>.json: the scalars; <stage>_per_class.csv and <stage>_confusion.csv
+        per_image/      <stage>.csv: id, loss, correct or score
+        checkpoints/    best.ckpt, last.ckpt, previous.ckpt
+        pictures/
+        wandb/
+"""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+import zipfile
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+import visionlab
+
+FORMAT = 1
+"""The version of the run folder's layout."""
+
+State = Literal["running", "finished", "stopped", "failed"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder."""
+
+    folder: Path
+
+    @staticmethod
+    def create(parent: Path, config: str) -> "Run":
+        """Make the next numbered folder under ``parent``. Only one process of a run may.
+
+        Args:
+            parent: ``runs/<recipe>``.
+            config: the resolved configuration, as YAML.
+        """
+        parent.mkdir(parents=True, exist_ok=True)
+        number = 1 + max((int(p.name) for p in parent.iterdir() if p.name.isdigit()), default=-1)
+        while True:
+            try:
+                (parent / str(number)).mkdir()
+                break
+            except FileExistsError:  # another run was faster
+                number += 1
+        run = Run(parent / str(number))
+        (run.folder / "config.yaml").write_text(config)
+        run._write(
+            {
+                "format": FORMAT,
+                "state": "running",
+                "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+                "command": sys.argv,
+                "job": job_id(),
+                "wandb_id": f"{parent.name}-{number}-{os.urandom(4).hex()}",
+                "host": platform.node(),
+                "versions": _versions(),
+                "git": _git_state(),
+            }
+        )
+        return run
+
+    @staticmethod
+    def open(folder: str | Path) -> "Run":
+        """Open a run folder.
+
+        Raises:
+            ValueError: if it is none, or one of a later version of visionlab.
+        """
+        run = Run(Path(folder))
+        if not (run.folder / "run.json").is_file():
+            raise ValueError(f"{folder} is not a run folder: it has no run.json")
+        if (found := run.info["format"]) > FORMAT:
+            raise ValueError(f"{folder} has run folder format {found}; this visionlab reads up to {FORMAT}")
+        return run
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """What ``run.json`` holds."""
+        return dict(json.loads((self.folder / "run.json").read_text()))
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The resolved configuration."""
+        return dict(yaml.safe_load((self.folder / "config.yaml").read_text()))
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder / "checkpoints"
+
+    @property
+    def best(self) -> Path:
+        """The weights that did best on the monitored metric."""
+        return self.checkpoints / "best.ckpt"
+
+    def reopen(self, config: str) -> None:
+        """Continue the run, with the configuration as it is now."""
+        (self.folder / "config.yaml").write_text(config)
+        self._write({**self.info, "state": "running", "job": job_id()})
+
+    def mark(self, state: State) -> None:
+        """Write how the run stands."""
+        self._write({**self.info, "state": state})
+
+    def newest_checkpoint(self) -> Path | None:
+        """The newest checkpoint that is whole; a damaged one is passed over, with a warning."""
+        for name in ("last.ckpt", "previous.ckpt", "best.ckpt"):
+            path = self.checkpoints / name
+            if path.exists():
+                if is_whole(path):
+                    return path
+                print(f"visionlab: {path} is damaged; looking for the one before", file=sys.stderr)
+        return None
+
+    def _write(self, info: dict[str, Any]) -> None:
+        beside = self.folder / "run.json.tmp"
+        beside.write_text(json.dumps(info, indent=2) + "\n")
+        beside.replace(self.folder / "run.json")
+
+
+def find_unfinished(parent: Path, config: dict[str, Any]) -> Run | None:
+    """The run that the same command would continue: the one of this Slurm or torchrun job, else the newest that has not finished and has
+    an equal resolved configuration.
+
+    Args:
+        parent: ``runs/<recipe>``.
+        config: the resolved configuration.
+    """
+    folders = sorted((p.parent for p in parent.glob("*/run.json")), key=lambda p: int(p.name), reverse=True)
+    unfinished = [run for run in map(Run, folders) if run.info["state"] != "finished"]
+    job = job_id()
+    of_this_job = [run for run in unfinished if job is not None and run.info["job"] == job]
+    alike = [run for run in unfinished if run.config == config]
+    return next(iter(of_this_job + alike), None)
+
+
+def job_id() -> str | None:
+    """What the cluster calls this job, the same in all its processes and after it was requeued; None outside a cluster."""
+    if "SLURM_JOB_ID" in os.environ:
+        return f"slurm-{os.environ['SLURM_JOB_ID']}"
+    torchrun = os.environ.get("TORCHELASTIC_RUN_ID", "none")
+    return None if torchrun == "none" else f"torchrun-{torchrun}"
+
+
+def is_whole(checkpoint: Path) -> bool:
+    """Whether a checkpoint is complete and undamaged, by the checksum that torch stores with each of its records."""
+    try:
+        with zipfile.ZipFile(checkpoint) as archive:
+            return archive.testzip() is None
+    except (zipfile.BadZipFile, EOFError, OSError):
+        return False
+
+
+def _versions() -> dict[str, str]:
+    names = ("torch", "torchvision", "lightning", "torchmetrics", "albumentations", "numpy", "wandb")
+    return {"visionlab": visionlab.__version__, "python": platform.python_version()} | {n: metadata.version(n) for n in names}
+
+
+def _git_state() -> dict[str, Any] | None:
+    """The commit of the working directory, and whether it has changes; None outside git."""
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(("git", *arguments), capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+    try:
+        return {"commit": git("rev-parse", "HEAD"), "changed": bool(git("status", "--porcelain"))}
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,0 +1,198 @@
+"""What all tasks share: the net, the optimizer, one ``step`` for every stage, exact metrics, and logging that costs next to nothing."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from lightning import LightningModule
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torchmetrics import Metric
+
+from visionlab.batch import Step, to_unit
+from visionlab.metrics.by_image import ByImage
+from visionlab.metrics.loss import Losses
+from visionlab.processes import gather
+
+
+@dataclass
+class LRSchedule:
+    """A learning-rate scheduler and when it steps. Several act together, for torch's schedulers chain: a warm-up per step and a decay per
+    epoch are two of these.
+
+    Attributes:
+        scheduler: any scheduler of torch, by class path; its optimizer comes from the task.
+        interval: whether it steps after each optimizer step or after each epoch.
+        monitor: the logged metric that a ReduceLROnPlateau watches.
+    """
+
+    scheduler: Callable[[Optimizer], LRScheduler]
+    interval: Literal["step", "epoch"] = "epoch"
+    monitor: str | None = None
+
+
+class Task(LightningModule, ABC):
+    """How a batch becomes losses, predictions and metrics. A subclass gives ``step``.
+
+    The official metrics come from the data set. Training losses are summed on the device and logged every ``log_every_n_steps`` steps as
+    the exact mean since the last time; evaluation is computed once an epoch. The x-axis of everything logged is the number of optimizer
+    steps taken.
+
+    Args:
+        num_classes: of the data set, which the command line links to it.
+        net: makes the net, given ``num_classes``.
+        optimizer: makes the optimizer, given the parameters.
+        lr_schedulers: learning-rate schedulers, if any.
+
+    Attributes:
+        records: what the last evaluation kept about each image, by name, ``(N, ...)``, in the order of ``ids``.
+        results: by stage (``val``, ``test``), all that the last evaluation computed, by logged name: scalars, values by class, matrices.
+        losses: the per-image losses of the evaluation that runs or ran last.
+        metrics: the metrics of the data set, by protocol.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        net: Callable[[int], nn.Module],
+        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
+        lr_schedulers: Sequence[LRSchedule] = (),
+    ) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.net = net(num_classes)
+        self.make_optimizer, self.lr_schedules = optimizer, lr_schedulers
+        self.losses = Losses()
+        self.metrics: dict[str, Metric] = {}
+        self.results: dict[str, dict[str, Tensor]] = {}
+        self.records: dict[str, Tensor] = {}
+        self.window: dict[str, Tensor] = {}
+        self.window_batches = 0
+        self.first_bad_step: Tensor | None = None
+
+    @abstractmethod
+    def step(self, batch: Any) -> Step:
+        """The one forward pass that training, evaluation, prediction and attacks share; see :class:`visionlab.batch.Step`.
+
+        Args:
+            batch: as :mod:`visionlab.batch` gives it for the task, on the task's device, images float in [0, 1].
+        """
+
+    def setup(self, stage: str) -> None:
+        if self.trainer.datamodule is not None:  # type: ignore[attr-defined]  # absent where loaders are given by hand
+            self.metrics = self.trainer.datamodule.metrics()  # type: ignore[attr-defined]
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        images = batch["images"]
+        if isinstance(images, Tensor):
+            return {**batch, "images": to_unit(images, self.dtype)}
+        return {**batch, "images": [to_unit(image, self.dtype) for image in images]}
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self.make_optimizer(p for p in self.parameters() if p.requires_grad)
+        schedulers = [
+            {"scheduler": s.scheduler(optimizer), "interval": s.interval, "monitor": s.monitor} for s in self.lr_schedules
+        ]
+        return [optimizer], schedulers
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        losses = {name: loss.mean() for name, loss in self.step(batch).losses.items()}
+        total = torch.stack(list(losses.values())).sum()
+        self._add_to_window({**losses, "loss": total} if len(losses) > 1 else {"loss": total})
+        accumulate = self.trainer.accumulate_grad_batches
+        steps_now = (batch_idx + 1) % accumulate == 0 or batch_idx + 1 == self.trainer.num_training_batches
+        if steps_now and (self.global_step + 1) % self.trainer.log_every_n_steps == 0:
+            self._log_window()
+        return total
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self._evaluate(batch)
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        self._evaluate(batch)
+
+    def on_validation_epoch_end(self) -> None:
+        self._finish("val")
+
+    def on_test_epoch_end(self) -> None:
+        self._finish("test")
+
+    def _evaluate(self, batch: Any) -> None:
+        step = self.step(batch)
+        if step.losses:
+            self.losses.update(step.losses, batch)
+        predictions = step.predict()
+        for metric in self.metrics.values():
+            metric.update(predictions, batch)
+
+    def _finish(self, stage: Literal["val", "test"]) -> None:
+        results: dict[str, Tensor] = {}
+        if self.losses.batches:  # on every process alike: each has at least one batch
+            results |= {f"{stage}/{name}": value for name, value in self.losses.compute().items()}
+        for protocol, metric in self.metrics.items():
+            results |= {f"{stage}/{protocol}/{name}": value for name, value in metric.compute().items()}
+        self.records = {}
+        for metric in (self.losses, *self.metrics.values()):
+            if isinstance(metric, ByImage):
+                self.records |= metric.records
+            metric.reset()
+        self.results[stage] = results
+        scalars = {name: float(value) for name, value in results.items() if value.ndim == 0}
+        self.log_dict(scalars, logger=False)  # for callbacks; loggers are told below, with the step that all of us mean
+        if not self.trainer.sanity_checking:
+            self._tell_loggers(scalars, self.global_step)
+
+    def _tell_loggers(self, scalars: dict[str, float], step: int) -> None:
+        for logger in self.trainer.loggers:
+            logger.log_metrics({"epoch": self.current_epoch, **scalars}, step)
+
+    def _add_to_window(self, losses: dict[str, Tensor]) -> None:
+        """Sum on the device, without waiting for it: a call of ``self.log`` costs 0.3 ms a step however seldom it logs."""
+        for name, loss in losses.items():
+            detached = loss.detach().double() if loss.device.type != "mps" else loss.detach()
+            self.window[name] = self.window[name] + detached if name in self.window else detached
+        self.window_batches += 1
+        if self.first_bad_step is None:
+            self.first_bad_step = torch.full((), torch.inf, device=self.device)
+        bad = torch.where(losses["loss"].detach().isfinite(), torch.inf, float(self.global_step))
+        self.first_bad_step = torch.minimum(self.first_bad_step, bad)
+
+    def _log_window(self) -> None:
+        self.check_finite()
+        states = gather(self.window_state())
+        batches = sum(state["batches"] for state in states)
+        means = {f"train/{name}": sum(state["sums"][name] for state in states) / batches for name in self.window}
+        rates = {f"train/lr{'' if i == 0 else f'_{i}'}": g["lr"] for i, g in enumerate(self.trainer.optimizers[0].param_groups)}
+        self.log("train/loss", means["train/loss"], prog_bar=True, logger=False)
+        self._tell_loggers(means | rates, self.global_step + 1)
+        self.load_window_state({"sums": {}, "batches": 0})
+
+    def window_state(self) -> dict[str, Any]:
+        """The sums of the training losses since they were last logged, as plain numbers, to be saved for an exact continuation."""
+        return {"sums": {name: float(value) for name, value in self.window.items()}, "batches": self.window_batches}
+
+    def load_window_state(self, state: dict[str, Any]) -> None:
+        """Continue the sums of ``state``."""
+        dtype = torch.float64 if self.device.type != "mps" else torch.float32
+        self.window = {name: torch.tensor(v, dtype=dtype, device=self.device) for name, v in state["sums"].items()}
+        self.window_batches = state["batches"]
+
+    def check_finite(self) -> None:
+        """Stop on all processes if a training loss or a weight on any of them was not finite.
+
+        Raises:
+            FloatingPointError: names the first such step.
+        """
+        first = torch.inf if self.first_bad_step is None else float(self.first_bad_step)
+        first = min(gather(first))
+        if first < torch.inf:
+            raise FloatingPointError(f"the training loss was not finite at step {int(first)} (epoch {self.current_epoch})")
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.check_finite()
+        for name, value in self.named_parameters():
+            if not value.isfinite().all():
+                raise FloatingPointError(f"{name} was not finite after step {self.global_step} (epoch {self.current_epoch})")
