@@ -18,7 +18,8 @@ def read_image(path: Path, channels: int) -> npt.NDArray[np.uint8]:
         ``(H, W, channels)``.
 
     Raises:
-        ValueError: if the file is not an image, is cut off, or would decode to more than 178 million pixels; the message names it.
+        ValueError: if the file is not an image, is cut off, or would decode to more than 178 million pixels; the
+            message names it.
     """
     try:
         with Image.open(path) as image:
@@ -28,3 +29,10 @@ def read_image(path: Path, channels: int) -> npt.NDArray[np.uint8]:
             raise
         raise ValueError(f"{path} is not a whole image: {error}") from error
     return decoded.reshape(*decoded.shape[:2], channels)
+
+
+def resized(image: npt.NDArray[np.uint8], height: int, width: int) -> npt.NDArray[np.uint8]:
+    """Resize an image ``(H, W, channels)`` bilinearly, with antialiasing where it shrinks; ``channels`` is 1 or 3."""
+    grey = image.shape[2] == 1
+    scaled = Image.fromarray(image[..., 0] if grey else image).resize((width, height), Image.Resampling.BILINEAR)
+    return np.asarray(scaled, dtype=np.uint8).reshape(height, width, image.shape[2])

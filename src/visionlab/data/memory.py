@@ -7,14 +7,13 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
 from torchmetrics import Metric
 
 from visionlab.batch import PADDING, ClassificationBatch
-from visionlab.data.base import DataModule, Split, run_seed
-from visionlab.data.images import read_image
-from visionlab.data.sampling import Keys, mix, sample_seeds
 from visionlab.data.augmentation import Augmentation
+from visionlab.data.base import DataModule, Split, run_seed
+from visionlab.data.images import read_image, resized
+from visionlab.data.sampling import Keys, mix, sample_seeds
 from visionlab.metrics.classification import SingleLabel
 
 UInt8Array = npt.NDArray[np.uint8]
@@ -42,6 +41,7 @@ class MemoryDataset:
         return len(self.images)
 
     def __getitems__(self, keys: Keys) -> ClassificationBatch:
+        """The batch of ``keys``, its images augmented if the split is."""
         images = self.images[keys.indices]
         if self.augmentation is not None:
             images = self.augmentation(images, sample_seeds(self.seed, keys))
@@ -57,14 +57,15 @@ class MemoryDataset:
         return self.images[index]
 
     def name(self, index: int) -> str:
+        """The place of an image in the official split."""
         return str(self.numbers[index])
 
 
 class MemoryDataModule(DataModule):
-    """A single-label data set kept in memory. A subclass gives ``classes`` and ``arrays``.
+    """A single-label data set kept in memory. A subclass gives ``classes``, ``arrays`` and ``image_shape``.
 
-    The validation split is the same on every machine, whatever the seed of the run: the same share of each class, chosen by hashing
-    the image's place in the file.
+    The validation split is the same on every machine, whatever the seed of the run: the same share of each class,
+    chosen by hashing the image's place in the official training split.
 
     Args:
         batch_size: images per process and training step.
@@ -72,8 +73,12 @@ class MemoryDataModule(DataModule):
         num_workers: processes per loader.
         val_fraction: the share of the official training images that is held out for validation, in (0, 1).
         augmentation: what is done to training batches, if anything.
+
+    Attributes:
+        padding: pixels of zeros added on every side of each image.
     """
 
+    padding: int = 0
     monitor = "single_label/top1"
     mode: Literal["max", "min"] = "max"
 
@@ -93,7 +98,7 @@ class MemoryDataModule(DataModule):
 
     @abstractmethod
     def arrays(self, split: Literal["train", "test"]) -> tuple[UInt8Array, Int64Array]:
-        """Read an official split: ``(N, H, W, channels)`` images and ``(N,)`` labels, whole and checked.
+        """Read an official split: ``(N, H, W, channels)`` images, not yet padded, and ``(N,)`` labels, all checked.
 
         Raises:
             FileNotFoundError: if a file is missing; the message names it and says how to get it.
@@ -103,29 +108,35 @@ class MemoryDataModule(DataModule):
     @property
     @abstractmethod
     def image_shape(self) -> tuple[int, int, int]:
-        """Height, width and channels of every image."""
+        """Height, width and channels of every image, before padding."""
 
     def dataset(self, split: Split) -> MemoryDataset:
+        """Read one split; ``train`` and ``val`` share the official training images."""
         images, labels = self.arrays("test" if split == "test" else "train")
         numbers = np.arange(len(images))
         if split != "test":
             train, val = stratified_split(labels, self.val_fraction)
             numbers = train if split == "train" else val
         augmentation = self.augmentation if split == "train" else None
-        return MemoryDataset(images[numbers], labels[numbers], numbers, augmentation, run_seed())
+        return MemoryDataset(self._padded(images[numbers]), labels[numbers], numbers, augmentation, run_seed())
 
     def metrics(self) -> dict[str, Metric]:
+        """Those of single-label classification."""
         return {"single_label": SingleLabel(self.num_classes)}
 
     def read(self, path: Path) -> UInt8Array:
-        height, width, channels = self.image_shape
-        image = Image.fromarray(read_image(path, channels).squeeze())
-        resized = image.resize((width, height), Image.Resampling.BILINEAR)
-        return np.asarray(resized, dtype=np.uint8).reshape(self.image_shape)
+        """Read any image file, resized bilinearly to ``image_shape`` and padded."""
+        image = resized(read_image(path, self.image_shape[2]), *self.image_shape[:2])
+        padded: UInt8Array = self._padded(image[None])[0]
+        return padded
+
+    def _padded(self, images: UInt8Array) -> UInt8Array:
+        around = (self.padding, self.padding)
+        return np.pad(images, ((0, 0), around, around, (0, 0)))
 
 
 def stratified_split(labels: Int64Array, fraction: float) -> tuple[Int64Array, Int64Array]:
-    """Hold out a share of each class, at least one image of each; the same on every machine and in every version of numpy.
+    """Hold out a share of each class, at least one image of each; the same on every machine and with every numpy.
 
     Args:
         labels: ``(N,)``.
@@ -139,5 +150,5 @@ def stratified_split(labels: Int64Array, fraction: float) -> tuple[Int64Array, I
     for label in np.unique(labels):
         members = rank_by_hash[labels[rank_by_hash] == label]
         held_out.append(members[: max(1, round(len(members) * fraction))])
-    held = np.sort(np.concatenate(held_out))
+    held: Int64Array = np.sort(np.concatenate(held_out))
     return np.setdiff1d(np.arange(len(labels)), held), held

@@ -1,0 +1,184 @@
+"""``visionlab data``: which data sets there are, how to get them, twins of them, and a doctor for their folders.
+
+A data set is known by its card, a YAML file in ``visionlab/data/cards`` named like the data set; nothing else lists it.
+"""
+
+import argparse
+import difflib
+import pkgutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+CARDS = Path(__file__).parents[1] / "data" / "cards"
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a card says.
+
+    Attributes:
+        title: the name that people write.
+        about: what the images and labels are.
+        authors: of the data set.
+        year: of the publication.
+        citation: of the publication.
+        licence: with its source, or that none is stated.
+        classes: how many.
+        images: how many, by split of the publisher.
+        size: of what is downloaded, in bytes.
+        layout: the tree of files below the root.
+        get: how to get the data set.
+        data: the class path for a recipe.
+        check: the dotted path of a function of the root that gives :class:`visionlab.data.layouts.findings.Findings`.
+        make: of a function of the root, the number of training images and a seed, which writes a twin; None without.
+        download: of a function of the root, which gets the publisher's files; None without.
+    """
+
+    title: str
+    about: str
+    authors: str
+    year: int
+    citation: str
+    licence: str
+    classes: int
+    images: dict[str, int]
+    size: int
+    layout: str
+    get: str
+    data: str
+    check: str
+    make: str | None
+    download: str | None
+
+
+def names() -> list[str]:
+    """The data sets, in alphabetical order."""
+    return sorted(path.stem for path in CARDS.glob("*.yaml"))
+
+
+def read_card(name: str) -> Card:
+    """Read the card of a data set.
+
+    Raises:
+        ValueError: if there is none; the message gives the nearest name.
+    """
+    if name not in names():
+        nearest = difflib.get_close_matches(name.lower(), names(), n=1, cutoff=0)
+        raise ValueError(f"there is no data set {name!r}; did you mean {nearest[0]!r}? There are: {', '.join(names())}")
+    return Card(**yaml.safe_load((CARDS / f"{name}.yaml").read_text(encoding="utf-8")))
+
+
+def main(argv: list[str]) -> int:
+    """Run the command.
+
+    Args:
+        argv: what follows ``visionlab data``.
+
+    Returns:
+        The exit status: 2 if the user or the data is wrong.
+    """
+    arguments = _parser().parse_args(argv)
+    try:
+        if arguments.command == "list":
+            return _list()
+        return _COMMANDS[arguments.command](arguments)
+    except (ValueError, OSError) as error:
+        print(f"visionlab data {arguments.command}: {error}", file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="visionlab data", description="Data sets: which there are, and how to get them."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands.add_parser("list", help="say which data sets there are")
+    for command, does in (
+        ("info", "say what a data set is, its licence and layout, and how to get it"),
+        ("make", "write a small, learnable twin in the data set's true layout"),
+        ("check", "say what is wrong with each file of a data folder"),
+        ("download", "get a data set from its publisher"),
+    ):
+        sub = commands.add_parser(command, help=does, description=does[0].upper() + does[1:] + ".")
+        sub.add_argument("name", metavar="NAME", help="of the data set, as `visionlab data list` gives it")
+        if command != "info":
+            sub.add_argument("--root", type=Path, help="the folder of the data set (default: data/NAME)")
+        if command == "make":
+            sub.add_argument(
+                "--images", type=int, default=500, help="to train on; a quarter as many to test on (default: 500)"
+            )
+            sub.add_argument("--seed", type=int, default=0, help="the same seed gives the same bytes (default: 0)")
+    return parser
+
+
+def _list() -> int:
+    for name in names():
+        card = read_card(name)
+        images = ", ".join(f"{split} {count:,}" for split, count in card.images.items())
+        print(f"{name:14} {card.title:16} {card.classes:4} classes, {images}")
+    return 0
+
+
+def _info(arguments: argparse.Namespace) -> int:
+    card = read_card(arguments.name)
+    print(f"{card.title}: {card.about.strip()}\n")
+    for key, value in (
+        ("authors", f"{card.authors} ({card.year})"),
+        ("citation", card.citation),
+        ("licence", card.licence),
+        ("classes", card.classes),
+        ("images", ", ".join(f"{split} {count:,}" for split, count in card.images.items())),
+        ("download", f"{card.size:,} bytes"),
+        ("class path", card.data),
+        ("to get it", card.get),
+    ):
+        print(f"{key:11} {str(value).strip()}")
+    print(f"\nlayout, below the root:\n{card.layout.rstrip()}")
+    return 0
+
+
+def _make(arguments: argparse.Namespace) -> int:
+    card, root = read_card(arguments.name), _root(arguments)
+    _function(arguments.name, "make", card)(root, arguments.images, arguments.seed)
+    print(f"wrote a twin of {card.title} with {arguments.images:,} training images to {root}")
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    card, root = read_card(arguments.name), _root(arguments)
+    findings = _function(arguments.name, "check", card)(root)
+    for error in findings.errors:
+        print(error)
+    for note in findings.notes:
+        print(f"note: {note}")
+    for split, labels in findings.labels.items():
+        counts = [int((labels == label).sum()) for label in range(card.classes)]
+        print(f"{split}: {len(labels):,} images, {min(counts):,} to {max(counts):,} a class")
+    print(f"{len(findings.errors)} wrong" if findings.errors else "ok")
+    return 2 if findings.errors else 0
+
+
+def _download(arguments: argparse.Namespace) -> int:
+    card, root = read_card(arguments.name), _root(arguments)
+    _function(arguments.name, "download", card)(root)
+    print(f"{card.title} is in {root}")
+    return 0
+
+
+_COMMANDS = {"info": _info, "make": _make, "check": _check, "download": _download}
+
+
+def _root(arguments: argparse.Namespace) -> Path:
+    given: Path | None = arguments.root
+    return Path("data") / arguments.name if given is None else given
+
+
+def _function(name: str, command: str, card: Card) -> Any:
+    path = {"make": card.make, "check": card.check, "download": card.download}[command]
+    if path is None:
+        raise ValueError(f"{name} has nothing to {command}: {card.get.strip()}")
+    return pkgutil.resolve_name(path)
