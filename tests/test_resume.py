@@ -8,18 +8,32 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import in_child, in_processes, wait_for
+from conftest import RECIPE, in_child, in_processes, wait_for
 
 from visionlab.cli import main
 from visionlab.run import Run, is_whole
 
 
 def fit(recipe, *overrides):
-    return main(["fit", "--config", str(recipe), "--save_every_n_steps", "7", *overrides])
+    return main(["fit", "--config", str(recipe), "--save_every_n_steps", "7", "--trainer.logger", "false", *overrides])
 
 
 def fit_in_child(recipe, *overrides):
     return wait_for(in_child(lambda: fit(recipe, *overrides)))
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """A run that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("straight")
+    path = folder / "tiny.yaml"
+    path.write_text(RECIPE)
+    assert fit_in_child(path, *noting(folder / "noted"), "--runs", str(folder)) == 0
+    return folder
+
+
+def noting(path):
+    return ["--trainer.callbacks+", f"{{class_path: stand_ins.NoteImages, init_args: {{path: {path}}}}}"]
 
 
 def weights(run):
@@ -43,27 +57,22 @@ def assert_same_end(one, other):
 
 # steps 18, 36, ... end an epoch; 7, 14, ... are saved
 @pytest.mark.parametrize(("step", "workers"), [(5, 0), (16, 0), (18, 0), (19, 0), (33, 0), (35, 0), (36, 0), (54, 0), (71, 0), (33, 2)])
-def test_killed_and_continued_to_equal_bits(recipe, step, workers):
+def test_killed_and_continued_to_equal_bits(recipe, straight, step, workers):
     loading = ["--data.init_args.num_workers", str(workers)]
-    assert fit_in_child(recipe, *loading, "--runs", "straight") == 0
     killed = fit_in_child(recipe, *loading, *kill_at(step))
     assert killed == -signal.SIGKILL
     assert Run.open("runs/tiny/0").info["state"] == "running"
     assert fit_in_child(recipe, *loading, "--resume", "runs/tiny/0") == 0
-    assert_same_end("straight/tiny/0", "runs/tiny/0")
+    assert_same_end(straight / "tiny/0", "runs/tiny/0")
 
 
-def test_every_image_of_the_interrupted_epoch_is_seen_once(recipe):
-    def noting(path):
-        return ["--trainer.callbacks+", f"{{class_path: stand_ins.NoteImages, init_args: {{path: {path}}}}}"]
-
-    fit_in_child(recipe, *noting("straight"), "--runs", "straight")
+def test_every_image_of_the_interrupted_epoch_is_seen_once(recipe, straight):
     fit_in_child(recipe, *noting("killed"), *kill_at(33))
     fit_in_child(recipe, *noting("continued"), "--resume", "runs/tiny/0")
     continued = Path("continued.0").read_text().splitlines()
-    straight = Path("straight.0").read_text().splitlines()
-    assert continued == straight[28:]  # the newest checkpoint before step 33 is that of step 28
-    ids = [int(i) for line in straight[18:36] for i in line.split()[2:]]
+    noted = (straight / "noted.0").read_text().splitlines()
+    assert continued == noted[28:]  # the newest checkpoint before step 33 is that of step 28
+    ids = [int(i) for line in noted[18:36] for i in line.split()[2:]]
     assert len(ids) == len(set(ids)) == 288
 
 
@@ -88,8 +97,7 @@ def test_the_run_of_a_cluster_job_is_found_by_its_job(recipe, monkeypatch):
     assert Run.open("runs/tiny/0").info["job"] == "torchrun-job-7"
 
 
-def test_ctrl_c_saves_and_says_how_to_go_on(recipe, capfd):
-    fit_in_child(recipe, "--runs", "straight")
+def test_ctrl_c_saves_and_says_how_to_go_on(recipe, straight, capfd):
     status = fit_in_child(recipe, *kill_at(33, signal.SIGINT))
     assert status == 128 + signal.SIGINT
     assert "--resume runs/tiny/0" in capfd.readouterr().err
@@ -98,15 +106,14 @@ def test_ctrl_c_saves_and_says_how_to_go_on(recipe, capfd):
     assert run.info["state"] == "stopped"
     assert is_whole(run.checkpoints / "last.ckpt")
     assert fit_in_child(recipe, "--resume", "runs/tiny/0") == 0
-    assert_same_end("straight/tiny/0", "runs/tiny/0")
+    assert_same_end(straight / "tiny/0", "runs/tiny/0")
 
 
 @pytest.mark.parametrize("step", [17, 18])
-def test_termination_at_the_end_of_an_epoch_is_exact_too(recipe, step):
-    fit_in_child(recipe, "--runs", "straight")
+def test_termination_at_the_end_of_an_epoch_is_exact_too(recipe, straight, step):
     assert fit_in_child(recipe, *kill_at(step, signal.SIGTERM)) == 128 + signal.SIGTERM
     assert fit_in_child(recipe, "--resume", "runs/tiny/0") == 0
-    assert_same_end("straight/tiny/0", "runs/tiny/0")
+    assert_same_end(straight / "tiny/0", "runs/tiny/0")
 
 
 def damage(path, how):
@@ -122,13 +129,12 @@ def damage(path, how):
 
 
 @pytest.mark.parametrize("how", ["cut", "empty", "flipped"])
-def test_a_damaged_checkpoint_falls_back_to_the_one_before(recipe, how, capfd):
-    fit_in_child(recipe, "--runs", "straight")
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(recipe, straight, how, capfd):
     fit_in_child(recipe, *kill_at(33))
     damage(Path("runs/tiny/0/checkpoints/last.ckpt"), how)
     assert fit_in_child(recipe, "--resume", "runs/tiny/0") == 0
     assert "last.ckpt is damaged" in capfd.readouterr().err
-    assert_same_end("straight/tiny/0", "runs/tiny/0")
+    assert_same_end(straight / "tiny/0", "runs/tiny/0")
 
 
 def test_explicit_arguments_win_over_the_checkpoint(recipe):
@@ -157,19 +163,15 @@ def test_a_changed_schedule_wins_too(recipe):
     assert state["last_epoch"] == 72
 
 
-def test_one_process_goes_on_with_what_two_began(recipe):
+def test_one_process_goes_on_with_what_two_began(recipe, straight):
     two = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--data.init_args.batch_size", "8"]
 
-    def noting(path):
-        return ["--trainer.callbacks+", f"{{class_path: stand_ins.NoteImages, init_args: {{path: {path}}}}}"]
-
-    fit_in_child(recipe, *noting("straight"), "--runs", "straight")
     assert in_processes(lambda: fit(recipe, *two, *noting("two"), "--trainer.max_steps", "28"), world=2) == [0, 0]
     fit_in_child(recipe, *noting("one"), "--resume", "runs/tiny/0/checkpoints/last.ckpt")
-    straight = [set(line.split()[2:]) for line in Path("straight.0").read_text().splitlines()]
+    whole = [set(line.split()[2:]) for line in (straight / "noted.0").read_text().splitlines()]
     halves = zip(*(Path(f"two.{rank}").read_text().splitlines() for rank in (0, 1)), strict=True)
-    assert [set(a.split()[2:]) | set(b.split()[2:]) for a, b in halves] == straight[:28]
-    assert [set(line.split()[2:]) for line in Path("one.0").read_text().splitlines()] == straight[28:]
+    assert [set(a.split()[2:]) | set(b.split()[2:]) for a, b in halves] == whole[:28]
+    assert [set(line.split()[2:]) for line in Path("one.0").read_text().splitlines()] == whole[28:]
 
 
 @pytest.mark.slow

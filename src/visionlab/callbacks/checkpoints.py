@@ -59,7 +59,7 @@ class AtomicCheckpointIO(CheckpointIO):
 class Checkpoints(Checkpoint):
     """Keeps ``last.ckpt``, the one before as ``previous.ckpt``, and ``best.ckpt`` by the monitored metric.
 
-    Saves at the end of each epoch, after validation, and every so many steps if wanted.
+    Saves at the end of each epoch, after validation, every so many steps if wanted, and where training ends within an epoch.
 
     Args:
         folder: where to keep them.
@@ -85,11 +85,18 @@ class Checkpoints(Checkpoint):
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
         epoch_goes_on = not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
         due = self.every_n_steps is not None and trainer.global_step % self.every_n_steps == 0
-        if due and epoch_goes_on and trainer.global_step != self.last_saved:
+        ends = trainer.should_stop or trainer.global_step == trainer.max_steps
+        if (due or ends) and epoch_goes_on and trainer.global_step != self.last_saved:
             self.save(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.fast_dev_run:
+            return
+        if not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            # training ended within the epoch and was saved there, to be continued there
+            if trainer.is_global_zero and not (self.folder / "best.ckpt").exists():
+                _link(self.folder / "last.ckpt", self.folder / "best.ckpt")
+            trainer.strategy.barrier()
             return
         if not self._is_best(trainer):
             self.save(trainer)

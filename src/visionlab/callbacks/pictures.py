@@ -1,5 +1,6 @@
 """Draws what a run did: the images it trained on, its worst mistakes, its confusions and its learning curves."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,13 @@ from PIL import Image
 from torch import Tensor
 
 from visionlab.loggers import read_metrics
+from visionlab.pictures.colours import RIGHT, WRONG
 from visionlab.pictures.confusion import confusion
 from visionlab.pictures.curves import curves
 from visionlab.pictures.grids import grid
 
-RIGHT, WRONG = (0, 114, 178), (213, 94, 0)
-"""Blue and vermilion, which colour-blind readers tell apart (Okabe and Ito 2008)."""
+SECONDS_BETWEEN = 600
+"""How long training goes on before validation is drawn again; drawing takes a fifth of a second."""
 
 
 class Pictures(Callback):
@@ -33,6 +35,7 @@ class Pictures(Callback):
 
     def __init__(self, folder: Path, images: int = 32) -> None:
         self.folder, self.images = folder, images
+        self.drawn = time.monotonic()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         if trainer.is_global_zero and trainer.global_step == 0 and batch_idx == 0 and isinstance(batch["images"], Tensor):
@@ -42,12 +45,15 @@ class Pictures(Callback):
             self._leave(trainer, "train_samples", grid(images, captions=[_describe(label, classes) for label in labels]))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if "val" in pl_module.results:
+            self._draw(trainer, pl_module, "val")
         table = self.folder / "metrics.csv"
         if trainer.is_global_zero and table.exists():
             self._leave(trainer, "curves", curves(read_metrics(table)))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not trainer.sanity_checking:
+        due = time.monotonic() - self.drawn > SECONDS_BETWEEN
+        if not trainer.sanity_checking and (trainer.state.fn == "validate" or due):
             self._draw(trainer, pl_module, "val")
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -56,6 +62,7 @@ class Pictures(Callback):
     def _draw(self, trainer: Trainer, task: Any, stage: str) -> None:
         if not trainer.is_global_zero:
             return
+        self.drawn = time.monotonic()
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         for name, value in task.results[stage].items():
             if value.ndim == 2:
