@@ -145,7 +145,8 @@ def test_starts_at_once_without_torch(words, tmp_path):
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert json.loads(result.stdout.splitlines()[-1]) == [0, []]
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.75  # 0.5 here; machines differ
+    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    assert seconds < (0.5 if words[0] in ("list", "info") else 1)  # 0.1 and 0.4 where this was written
 
 
 def test_the_page_on_data_names_every_card():
