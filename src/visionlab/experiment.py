@@ -81,7 +81,7 @@ class Experiment(LightningCLI):
         """The resolved configuration, as YAML that ``--config`` takes."""
         config = self.config.clone()
         config.pop("config", None)
-        return str(self.parser.dump(config, skip_none=False))
+        return str(self.parser.dump(config, skip_unset=False))
 
     @property
     def resolved(self) -> dict[str, Any]:

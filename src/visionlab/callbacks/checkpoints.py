@@ -74,6 +74,7 @@ class Checkpoints(Checkpoint):
         self.folder, self.monitor, self.mode, self.every_n_steps = folder, monitor, mode, every_n_steps
         self.best_value: float | None = None
         self.last_saved = -1
+        self.validated = False
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self.folder = trainer.strategy.broadcast(self.folder)
@@ -90,25 +91,41 @@ class Checkpoints(Checkpoint):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.fast_dev_run:
             return
+        if not self._is_best(trainer):
+            self.save(trainer)
+            return
+        # best before last: a kill in between repeats the epoch and finds it the best again
+        trainer.save_checkpoint(self.folder / "best.ckpt", weights_only=False)
+        self.last_saved = trainer.global_step
+        if trainer.is_global_zero:
+            self._keep_previous()
+            _link(self.folder / "best.ckpt", self.folder / "last.ckpt")
+        trainer.strategy.barrier()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.validated = not trainer.sanity_checking
+
+    def _is_best(self, trainer: Trainer) -> bool:
+        """Whether the weights are the best so far, the later of equals; without validation, the newest are."""
         value = trainer.callback_metrics.get(self.monitor)
-        improved = value is not None and (
-            self.best_value is None or (value > self.best_value if self.mode == "max" else value < self.best_value)
-        )
-        if improved and value is not None:
-            self.best_value = float(value)
-        self.save(trainer)
-        if improved or value is None:  # without validation, the newest is the best there is
-            if trainer.is_global_zero:
-                _link(self.folder / "last.ckpt", self.folder / "best.ckpt")
-            trainer.strategy.barrier()
+        if value is None:
+            return True
+        sign = 1 if self.mode == "max" else -1
+        if not self.validated or (self.best_value is not None and sign * value < sign * self.best_value):
+            return False
+        self.best_value, self.validated = float(value), False
+        return True
 
     def save(self, trainer: Trainer) -> None:
         """Save now. Every process must call it."""
-        last = self.folder / "last.ckpt"
-        if trainer.is_global_zero and last.exists():
-            _link(last, self.folder / "previous.ckpt")
+        if trainer.is_global_zero:
+            self._keep_previous()
         self.last_saved = trainer.global_step
-        trainer.save_checkpoint(last, weights_only=False)
+        trainer.save_checkpoint(self.folder / "last.ckpt", weights_only=False)
+
+    def _keep_previous(self) -> None:
+        if (self.folder / "last.ckpt").exists():
+            _link(self.folder / "last.ckpt", self.folder / "previous.ckpt")
 
     def state_dict(self) -> dict[str, Any]:
         return {"best_value": self.best_value}

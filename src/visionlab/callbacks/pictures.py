@@ -12,8 +12,8 @@ from PIL import Image
 from torch import Tensor
 
 from visionlab.loggers import read_metrics
-from visionlab.pictures.confusion import confusion_matrix
-from visionlab.pictures.curves import learning_curves
+from visionlab.pictures.confusion import confusion
+from visionlab.pictures.curves import curves
 from visionlab.pictures.grids import grid
 
 RIGHT, WRONG = (0, 114, 178), (213, 94, 0)
@@ -44,7 +44,7 @@ class Pictures(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         table = self.folder / "metrics.csv"
         if trainer.is_global_zero and table.exists():
-            self._leave(trainer, "curves", learning_curves(read_metrics(table)))
+            self._leave(trainer, "curves", curves(read_metrics(table)))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.sanity_checking:
@@ -59,7 +59,7 @@ class Pictures(Callback):
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         for name, value in task.results[stage].items():
             if value.ndim == 2:
-                self._leave(trainer, f"{stage}_confusion", confusion_matrix(value.numpy(), data.classes))
+                self._leave(trainer, f"{stage}_confusion", confusion(value.numpy(), data.classes))
         records = task.records
         if {"loss", "label", "prediction", "confidence"} <= records.keys():
             worst = records["loss"].argsort(descending=True, stable=True)[: self.images].tolist()

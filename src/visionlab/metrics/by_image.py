@@ -1,7 +1,7 @@
 """Metrics of per-image records: exact at any number of processes."""
 
 from abc import abstractmethod
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -14,11 +14,14 @@ from visionlab.processes import gather
 class ByImage(Metric):
     """A metric that keeps a few numbers about every image and computes from them once, in the order of the images' ids.
 
-    Padding is dropped and the records of all processes are gathered, so that, given the same predictions, the result is the same to the
-    last bit at any number of processes, and a process without any image takes part like any other.
+    Padding is dropped and the records of all processes are gathered, so that, given the same predictions, the result
+    is the same to the last bit at any number of processes, and a process without any image takes part like any other.
+    For that, ``evaluate`` adds up with numpy, or in whole numbers: torch's sum of many floats depends on the number of
+    threads, and Lightning sets that by the number of processes.
 
     Attributes:
-        records: after ``compute``, by name, one entry an image, in the order of ``ids``, which is among them.
+        records: of the last ``compute``, by name, one entry an image, in the order of ``ids``, which is among them; on
+            the CPU.
     """
 
     full_state_update = False
@@ -35,11 +38,11 @@ class ByImage(Metric):
 
     @abstractmethod
     def record(self, predictions: Any, batch: Any) -> dict[str, Tensor]:
-        """What to keep about each image of a batch: by name, ``(B, ...)``."""
+        """What to keep about each image of a batch: by name, ``(B, ...)``. Depends on nothing but that image."""
 
     @abstractmethod
     def evaluate(self, records: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Compute the metrics, by name, from the records of all images, ``(N, ...)`` each, in the order of their ids."""
+        """Compute the metrics, by name, from the records of all images, ``(N, ...)`` each, in the order of ids."""
 
     def update(self, predictions: Any, batch: Any) -> None:
         """Add a batch.
@@ -48,25 +51,40 @@ class ByImage(Metric):
             predictions: as :mod:`visionlab.batch` gives it for the task.
             batch: likewise.
         """
-        counts = batch["ids"] != PADDING
+        counts = (batch["ids"] != PADDING).cpu()
         kept = {"ids": batch["ids"], **self.record(predictions, batch)}
-        self.batches.append({name: value.detach()[counts].cpu() for name, value in kept.items()})
+        self.batches.append({name: value.detach().cpu()[counts] for name, value in kept.items()})
 
     def compute(self) -> dict[str, Tensor]:
-        """The metrics, by name.
+        """The metrics, by name, on the CPU: scalars, ``(C,)`` vectors, matrices. torchmetrics makes one entry a scalar.
+
+        Where ``torch.distributed`` is initialized every process must call this, and every process gets the result.
 
         Raises:
-            ValueError: if no image was added on any process.
+            ValueError: if no image was added on any process, or one was added twice.
         """
-        together = [batch for batches in gather(self.batches) for batch in batches]
-        if not together:
+        everyones = gather(_joined(self.batches))
+        records = _joined([one for one in everyones if one])
+        if not records or len(records["ids"]) == 0:
             raise ValueError("there is no image to evaluate")
-        records = {name: torch.cat([batch[name] for batch in together]) for name in together[0]}
-        order = records["ids"].argsort(stable=True)
+        ids, order = records["ids"].sort()
+        if (twice := ids[1:][ids.diff() == 0]).numel() > 0:
+            raise ValueError(
+                f"image {int(twice[0])} was added more than once: call reset() before each evaluation, "
+                f"and give an image that a sampler repeats the id {PADDING}"
+            )
         self.records = {name: value[order] for name, value in records.items()}
         return self.evaluate(self.records)
 
+    def forward(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Refuse: the value of one batch says little, and computing it would forget the other batches."""
+        raise TypeError(f"call update() for each batch of {type(self).__name__} and compute() once at the end")
+
     def reset(self) -> None:
-        """Forget every image."""
+        """Forget every image. The ``records`` of the last ``compute`` stay."""
         super().reset()
         self.batches = []
+
+
+def _joined(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]} if parts else {}

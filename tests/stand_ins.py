@@ -1,0 +1,94 @@
+"""Small parts that tests put into recipes by class path."""
+
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning import Callback
+from sklearn.datasets import load_digits
+from torch import nn
+
+from visionlab.data.augmentation import Augmentation
+from visionlab.data.memory import MemoryDataModule
+
+
+class TinyNet(nn.Module):
+    """All that makes continuing a run hard: BatchNorm's statistics and Dropout's randomness."""
+
+    def __init__(self, num_classes: int, in_channels: int = 1) -> None:
+        super().__init__()
+        self.features = nn.Sequential(nn.Conv2d(in_channels, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(4))
+        self.head = nn.Sequential(nn.Flatten(), nn.Dropout(0.3), nn.Linear(128, num_classes))
+
+    def forward(self, images):
+        return self.head(self.features(images))
+
+
+class WrongOutput(TinyNet):
+    def __init__(self, num_classes: int) -> None:
+        super().__init__(num_classes + 1)
+
+
+class PlainNet(nn.Sequential):
+    def __init__(self, num_classes: int) -> None:
+        super().__init__(nn.Conv2d(1, 8, 3, stride=2), nn.ReLU(), nn.Flatten(), nn.Linear(72, num_classes))
+
+
+class ExplodesAt(TinyNet):
+    """Gives NaN from a given training step on, on one process or, as rank -1, on all."""
+
+    def __init__(self, num_classes: int, step: int, rank: int = -1) -> None:
+        super().__init__(num_classes)
+        self.step, self.rank, self.calls = step, rank, 0
+
+    def forward(self, images):
+        self.calls += self.training
+        logits = super().forward(images)
+        here = self.rank in (-1, int(os.environ.get("LOCAL_RANK", "0")))
+        return logits * torch.nan if here and self.calls > self.step else logits
+
+
+class SignalAt(Callback):
+    """Sends this process a signal within the training step that follows a number of steps."""
+
+    def __init__(self, step: int, number: int = signal.SIGKILL, rank: int = 0) -> None:
+        self.step, self.number, self.rank = step, number, rank
+
+    def on_before_zero_grad(self, trainer, pl_module, optimizer):
+        if trainer.global_step == self.step and trainer.global_rank == self.rank:
+            os.kill(os.getpid(), self.number)
+
+
+class NoteImages(Callback):
+    """Writes down the ids of every training batch."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        with Path(f"{self.path}.{trainer.global_rank}").open("a") as file:
+            file.write(f"{trainer.current_epoch} {batch_idx} {' '.join(map(str, batch['ids'].tolist()))}\n")
+
+
+class FewDigits(MemoryDataModule):
+    """The first 400 digits of scikit-learn, 320 of them to train and validate on, with noise that is a function of each image's seed."""
+
+    classes = tuple("0123456789")
+    image_shape = (8, 8, 1)
+
+    def __init__(self, batch_size: int = 16, num_workers: int = 0, noise: bool = True) -> None:
+        super().__init__(batch_size, num_workers=num_workers, val_fraction=0.1, augmentation=Noise() if noise else None)
+
+    def arrays(self, split):
+        digits = load_digits()
+        images = (digits.images[:400, :, :, None] * 255 / 16).round().astype(np.uint8)
+        part = slice(0, 320) if split == "train" else slice(320, 400)
+        return images[part], digits.target[:400][part].astype(np.int64)
+
+
+class Noise(Augmentation):
+    def __call__(self, images, seeds):
+        noise = [np.random.default_rng(seed).integers(0, 30, images.shape[1:]) for seed in seeds.tolist()]
+        return (images.astype(np.int64) + np.stack(noise)).clip(0, 255).astype(np.uint8)

@@ -1,0 +1,188 @@
+"""A run that was killed, stopped or damaged goes on as if nothing had happened."""
+
+import os
+import random
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import in_child, in_processes, wait_for
+
+from visionlab.cli import main
+from visionlab.run import Run, is_whole
+
+
+def fit(recipe, *overrides):
+    return main(["fit", "--config", str(recipe), "--save_every_n_steps", "7", *overrides])
+
+
+def fit_in_child(recipe, *overrides):
+    return wait_for(in_child(lambda: fit(recipe, *overrides)))
+
+
+def weights(run):
+    return torch.load(Path(run) / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+
+
+def table(run):
+    return (Path(run) / "metrics.csv").read_text()
+
+
+def kill_at(step, number=signal.SIGKILL):
+    arguments = f"{{step: {step}, number: {int(number)}}}"
+    return ["--trainer.callbacks+", f"{{class_path: stand_ins.SignalAt, init_args: {arguments}}}"]
+
+
+def assert_same_end(one, other):
+    for name, value in weights(one).items():
+        assert torch.equal(value, weights(other)[name]), name
+    assert table(one) == table(other)
+
+
+# steps 18, 36, ... end an epoch; 7, 14, ... are saved
+@pytest.mark.parametrize(("step", "workers"), [(5, 0), (16, 0), (18, 0), (19, 0), (33, 0), (35, 0), (36, 0), (54, 0), (71, 0), (33, 2)])
+def test_killed_and_continued_to_equal_bits(recipe, step, workers):
+    loading = ["--data.init_args.num_workers", str(workers)]
+    assert fit_in_child(recipe, *loading, "--runs", "straight") == 0
+    killed = fit_in_child(recipe, *loading, *kill_at(step))
+    assert killed == -signal.SIGKILL
+    assert Run.open("runs/tiny/0").info["state"] == "running"
+    assert fit_in_child(recipe, *loading, "--resume", "runs/tiny/0") == 0
+    assert_same_end("straight/tiny/0", "runs/tiny/0")
+
+
+def test_every_image_of_the_interrupted_epoch_is_seen_once(recipe):
+    def noting(path):
+        return ["--trainer.callbacks+", f"{{class_path: stand_ins.NoteImages, init_args: {{path: {path}}}}}"]
+
+    fit_in_child(recipe, *noting("straight"), "--runs", "straight")
+    fit_in_child(recipe, *noting("killed"), *kill_at(33))
+    fit_in_child(recipe, *noting("continued"), "--resume", "runs/tiny/0")
+    continued = Path("continued.0").read_text().splitlines()
+    straight = Path("straight.0").read_text().splitlines()
+    assert continued == straight[28:]  # the newest checkpoint before step 33 is that of step 28
+    ids = [int(i) for line in straight[18:36] for i in line.split()[2:]]
+    assert len(ids) == len(set(ids)) == 288
+
+
+def test_resuming_automatically_finds_the_unfinished_run_with_the_same_configuration(recipe):
+    fit_in_child(recipe, *kill_at(20))
+    changed = "--data.init_args.batch_size"
+    fit_in_child(recipe, changed, "8", "--trainer.max_steps", "3")
+    assert fit_in_child(recipe, changed, "8", "--trainer.max_steps", "3", "--resume", "auto") == 0  # finished: starts anew
+    assert sorted(os.listdir("runs/tiny")) == ["0", "1", "2"]
+    assert Run.open("runs/tiny/2").info["state"] == "finished"
+    with_the_killer = kill_at(20)
+    status = fit_in_child(recipe, *with_the_killer, "--resume", "auto")
+    assert status == -signal.SIGKILL  # from step 18 again to step 20
+    assert sorted(os.listdir("runs/tiny")) == ["0", "1", "2"]
+
+
+def test_the_run_of_a_cluster_job_is_found_by_its_job(recipe, monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "job-7")
+    fit_in_child(recipe, *kill_at(20))
+    assert fit_in_child(recipe, "--resume", "auto", "--trainer.max_epochs", "2") == 0
+    assert os.listdir("runs/tiny") == ["0"]
+    assert Run.open("runs/tiny/0").info["job"] == "torchrun-job-7"
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(recipe, capfd):
+    fit_in_child(recipe, "--runs", "straight")
+    status = fit_in_child(recipe, *kill_at(33, signal.SIGINT))
+    assert status == 128 + signal.SIGINT
+    assert "--resume runs/tiny/0" in capfd.readouterr().err
+    assert not Path("runs/tiny/0/results/test.json").exists()  # no closing test after Ctrl-C
+    run = Run.open("runs/tiny/0")
+    assert run.info["state"] == "stopped"
+    assert is_whole(run.checkpoints / "last.ckpt")
+    assert fit_in_child(recipe, "--resume", "runs/tiny/0") == 0
+    assert_same_end("straight/tiny/0", "runs/tiny/0")
+
+
+@pytest.mark.parametrize("step", [17, 18])
+def test_termination_at_the_end_of_an_epoch_is_exact_too(recipe, step):
+    fit_in_child(recipe, "--runs", "straight")
+    assert fit_in_child(recipe, *kill_at(step, signal.SIGTERM)) == 128 + signal.SIGTERM
+    assert fit_in_child(recipe, "--resume", "runs/tiny/0") == 0
+    assert_same_end("straight/tiny/0", "runs/tiny/0")
+
+
+def damage(path, how):
+    content = bytearray(path.read_bytes())
+    if how == "cut":
+        content = content[: len(content) // 2]
+    elif how == "empty":
+        content = bytearray()
+    else:
+        content[content.index(b"data/0") + 200] ^= 1
+    path.unlink()  # best.ckpt may be another name of the same file
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("how", ["cut", "empty", "flipped"])
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(recipe, how, capfd):
+    fit_in_child(recipe, "--runs", "straight")
+    fit_in_child(recipe, *kill_at(33))
+    damage(Path("runs/tiny/0/checkpoints/last.ckpt"), how)
+    assert fit_in_child(recipe, "--resume", "runs/tiny/0") == 0
+    assert "last.ckpt is damaged" in capfd.readouterr().err
+    assert_same_end("straight/tiny/0", "runs/tiny/0")
+
+
+def test_explicit_arguments_win_over_the_checkpoint(recipe):
+    halve = ["--model.init_args.optimizer.init_args.lr", "0.005"]
+    fit_in_child(recipe, *kill_at(20))
+    shutil.copytree("runs/tiny/0", "copy/tiny/0")
+    assert fit_in_child(recipe, "--resume", "runs/tiny/0") == 0
+    assert fit_in_child(recipe, *halve, "--model.init_args.optimizer.init_args.weight_decay", "0", "--resume", "copy/tiny/0") == 0
+
+    def rates(run):
+        return {row.split(",")[0]: float(row.split(",")[3]) for row in table(run).splitlines() if ",train/lr," in row}
+
+    old, new = rates("runs/tiny/0"), rates("copy/tiny/0")
+    assert all(new[step] == pytest.approx(old[step] * (0.5 if int(step) > 18 else 1), rel=1e-6, abs=1e-9) for step in old)
+    last = torch.load("copy/tiny/0/checkpoints/last.ckpt", weights_only=True)
+    assert last["optimizer_states"][0]["param_groups"][0]["weight_decay"] == 0
+
+
+def test_a_changed_schedule_wins_too(recipe):
+    fit_in_child(recipe, *kill_at(20))
+    longer = recipe.with_name("longer.yaml")
+    longer.write_text(recipe.read_text().replace("T_max: 72", "T_max: 144"))
+    assert fit_in_child(longer, "--resume", "runs/tiny/0") == 0
+    state = torch.load("runs/tiny/0/checkpoints/last.ckpt", weights_only=True)["lr_schedulers"][0]
+    assert state["T_max"] == 144
+    assert state["last_epoch"] == 72
+
+
+def test_one_process_goes_on_with_what_two_began(recipe):
+    two = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--data.init_args.batch_size", "8"]
+
+    def noting(path):
+        return ["--trainer.callbacks+", f"{{class_path: stand_ins.NoteImages, init_args: {{path: {path}}}}}"]
+
+    fit_in_child(recipe, *noting("straight"), "--runs", "straight")
+    assert in_processes(lambda: fit(recipe, *two, *noting("two"), "--trainer.max_steps", "28"), world=2) == [0, 0]
+    fit_in_child(recipe, *noting("one"), "--resume", "runs/tiny/0/checkpoints/last.ckpt")
+    straight = [set(line.split()[2:]) for line in Path("straight.0").read_text().splitlines()]
+    halves = zip(*(Path(f"two.{rank}").read_text().splitlines() for rank in (0, 1)), strict=True)
+    assert [set(a.split()[2:]) | set(b.split()[2:]) for a, b in halves] == straight[:28]
+    assert [set(line.split()[2:]) for line in Path("one.0").read_text().splitlines()] == straight[28:]
+
+
+@pytest.mark.slow
+def test_twenty_random_kills_of_one_of_two_processes(recipe):
+    two = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--data.init_args.batch_size", "8"]
+    assert in_processes(lambda: fit(recipe, *two, "--runs", "straight"), world=2) == [0, 0]
+    draw = random.Random(0)
+    for _ in range(20):
+        shutil.rmtree("runs", ignore_errors=True)
+        step, rank = draw.randrange(8, 72), draw.randrange(2)
+        killer = f"{{class_path: stand_ins.SignalAt, init_args: {{step: {step}, rank: {rank}}}}}"
+        statuses = in_processes(lambda: fit(recipe, *two, "--trainer.callbacks+", killer), world=2)  # noqa: B023
+        assert statuses[rank] == -signal.SIGKILL
+        assert all(statuses)
+        assert in_processes(lambda: fit(recipe, *two, "--resume", "runs/tiny/0"), world=2) == [0, 0]
+        assert_same_end("straight/tiny/0", "runs/tiny/0")
