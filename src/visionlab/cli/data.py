@@ -6,7 +6,6 @@ A data set is known by its card, a YAML file in ``visionlab/data/cards`` named l
 import argparse
 import difflib
 import pkgutil
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,19 +75,17 @@ def main(argv: list[str]) -> int:
     """Run the command.
 
     Args:
-        argv: what follows ``visionlab data``.
+        argv: the words after ``visionlab``: ``data`` and what follows it.
 
     Returns:
-        The exit status: 2 if the user or the data is wrong.
+        The exit status: 2 if a check finds something wrong.
+
+    Raises:
+        ValueError: if there is no such data set, or it cannot be made or downloaded; the message says why.
+        OSError: if a file cannot be had or written; the message names it.
     """
-    arguments = _parser().parse_args(argv)
-    try:
-        if arguments.command == "list":
-            return _list()
-        return _COMMANDS[arguments.command](arguments)
-    except (ValueError, OSError) as error:
-        print(f"visionlab data {arguments.command}: {error}", file=sys.stderr)
-        return 2
+    arguments = _parser().parse_args(argv[1:])
+    return _COMMANDS[arguments.command](arguments)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -115,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _list() -> int:
+def _list(arguments: argparse.Namespace) -> int:
     for name in names():
         card = read_card(name)
         images = ", ".join(f"{split} {count:,}" for split, count in card.images.items())
@@ -169,7 +166,7 @@ def _download(arguments: argparse.Namespace) -> int:
     return 0
 
 
-_COMMANDS = {"info": _info, "make": _make, "check": _check, "download": _download}
+_COMMANDS = {"list": _list, "info": _info, "make": _make, "check": _check, "download": _download}
 
 
 def _root(arguments: argparse.Namespace) -> Path:

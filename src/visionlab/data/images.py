@@ -23,12 +23,18 @@ def read_image(path: Path, channels: int) -> npt.NDArray[np.uint8]:
     """
     try:
         with Image.open(path) as image:
-            decoded = np.asarray(image.convert("L" if channels == 1 else "RGB"))
+            eight_bit = _eight_bit(image) if image.mode.startswith("I") else image
+            decoded = np.asarray(eight_bit.convert("L" if channels == 1 else "RGB"))
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as error:
         if isinstance(error, FileNotFoundError):
             raise
         raise ValueError(f"{path} is not a whole image: {error}") from error
     return decoded.reshape(*decoded.shape[:2], channels)
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """Scale 16-bit pixels, which Pillow would clip at 255 instead."""
+    return Image.fromarray(np.rint(np.asarray(image) / 257).clip(0, 255).astype(np.uint8))
 
 
 def resized(image: npt.NDArray[np.uint8], height: int, width: int) -> npt.NDArray[np.uint8]:

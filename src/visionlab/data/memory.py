@@ -54,7 +54,9 @@ class MemoryDataset:
         }
 
     def image(self, index: int) -> UInt8Array:
-        return self.images[index]
+        """The image at ``index``, not augmented: ``(H, W, channels)``."""
+        image: UInt8Array = self.images[index]
+        return image
 
     def name(self, index: int) -> str:
         """The place of an image in the official split."""

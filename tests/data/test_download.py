@@ -1,0 +1,246 @@
+import hashlib
+import io
+import tarfile
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+
+from visionlab.data.download import Remote, extract, fetch, md5
+
+CONTENT = np.random.default_rng(0).bytes(1_000_000)
+
+
+class Server(ThreadingHTTPServer):
+    """Serves ``content`` at every address, and misbehaves on demand."""
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.content = CONTENT
+        self.ranges = True
+        self.cuts = []  # how many bytes each of the next answers sends before the connection breaks
+        self.asked = []  # path and Range of each request
+
+    def url(self, path: str = "/file") -> str:
+        return f"http://127.0.0.1:{self.server_port}{path}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):  # the base class calls it so
+        server = self.server
+        asked = self.headers.get("Range")
+        server.asked.append((self.path, asked))
+        if self.path == "/missing":
+            self.send_error(404)
+            return
+        start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked and server.ranges else 0
+        if start >= len(server.content):
+            self.send_error(416)
+            return
+        body = server.content[start:]
+        self.send_response(206 if asked and server.ranges else 200)
+        self.send_header("Content-Length", str(len(body)))
+        if asked and server.ranges:
+            self.send_header("Content-Range", f"bytes {start}-{len(server.content) - 1}/{len(server.content)}")
+        self.end_headers()
+        if server.cuts:
+            self.wfile.write(body[: server.cuts.pop(0)])
+            self.close_connection = True
+        else:
+            self.wfile.write(body)
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    server = Server()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def remote(*urls: str, content: bytes = CONTENT) -> Remote:
+    return Remote("folder/file.bin", len(content), hashlib.md5(content).hexdigest(), urls)
+
+
+def files(root):
+    return sorted(path.name for path in root.rglob("*") if path.is_file())
+
+
+def test_fetches_a_file(server, tmp_path, capsys):
+    path = fetch(remote(server.url()), tmp_path, "again")
+    assert path == tmp_path / "folder" / "file.bin"
+    assert path.read_bytes() == CONTENT
+    assert files(tmp_path) == ["file.bin"]
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "file.bin" in captured.err  # the progress bar
+
+
+def test_a_file_that_is_there_is_not_fetched_again(server, tmp_path):
+    fetch(remote(server.url()), tmp_path, "again")
+    fetch(remote(server.url()), tmp_path, "again")
+    assert len(server.asked) == 1
+
+
+def test_a_file_of_other_bytes_is_replaced(server, tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "file.bin").write_bytes(b"cut")
+    assert fetch(remote(server.url()), tmp_path, "again").read_bytes() == CONTENT
+
+
+def test_goes_on_where_connections_broke(server, tmp_path):
+    server.cuts = [400_000, 300_000]
+    assert fetch(remote(server.url()), tmp_path, "again").read_bytes() == CONTENT
+    assert [asked for _, asked in server.asked] == ["bytes=0-", "bytes=400000-", "bytes=700000-"]
+
+
+def test_goes_on_where_an_earlier_call_broke_off(server, tmp_path):
+    server.cuts = [600_000, 0]
+    with pytest.raises(OSError, match="sent 600,000 bytes, not 1,000,000"):
+        fetch(remote(server.url()), tmp_path, "again")
+    assert files(tmp_path) == ["file.bin.part"]
+    assert fetch(remote(server.url()), tmp_path, "again").read_bytes() == CONTENT
+    assert server.asked[-1][1] == "bytes=600000-"
+    assert files(tmp_path) == ["file.bin"]
+
+
+def test_begins_again_where_the_server_knows_no_ranges(server, tmp_path):
+    server.ranges, server.cuts = False, [400_000]
+    assert fetch(remote(server.url()), tmp_path, "again").read_bytes() == CONTENT
+    assert len(server.asked) == 2
+
+
+def test_a_wrong_checksum_is_refused_and_not_left_behind(server, tmp_path):
+    server.content = bytes(len(CONTENT))
+    with pytest.raises(OSError, match="wrong checksum"):
+        fetch(remote(server.url()), tmp_path, "again")
+    assert files(tmp_path) == []
+
+
+def test_a_damaged_beginning_is_thrown_away(server, tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "file.bin.part").write_bytes(bytes(500_000))
+    assert fetch(remote(server.url()), tmp_path, "again").read_bytes() == CONTENT
+    assert [asked for _, asked in server.asked] == ["bytes=500000-", "bytes=0-"]
+
+
+@pytest.mark.parametrize("left", [len(CONTENT), len(CONTENT) + 1])
+def test_a_beginning_that_is_no_beginning_is_thrown_away(server, tmp_path, left):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "file.bin.part").write_bytes(bytes(left))
+    assert fetch(remote(server.url()), tmp_path, "again").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+@pytest.mark.parametrize("size", [len(CONTENT) - 5, len(CONTENT) + 5])
+def test_a_file_of_another_size_is_refused(server, tmp_path, ranges, size):
+    server.content, server.ranges = bytes(size), ranges
+    with pytest.raises(OSError, match="could not be downloaded"):
+        fetch(remote(server.url()), tmp_path, "again")
+    assert "file.bin" not in files(tmp_path)
+    assert len(server.asked) <= 3
+
+
+def test_takes_the_next_mirror(server, tmp_path):
+    mirrors = remote("http://127.0.0.1:9/refused", server.url("/missing"), server.url("/good"))
+    assert fetch(mirrors, tmp_path, "again").read_bytes() == CONTENT
+    assert [path for path, _ in server.asked] == ["/missing", "/good"]
+
+
+def test_the_next_mirror_goes_on_where_the_last_broke_off(server, tmp_path):
+    server.cuts = [250_000, 0]
+    assert fetch(remote(server.url("/a"), server.url("/b")), tmp_path, "again").read_bytes() == CONTENT
+    assert server.asked == [("/a", "bytes=0-"), ("/a", "bytes=250000-"), ("/b", "bytes=250000-")]
+
+
+def test_the_error_says_which_file_to_put_where(server, tmp_path):
+    with pytest.raises(OSError, match="could not be downloaded") as caught:
+        fetch(remote("http://127.0.0.1:9/refused", server.url("/missing")), tmp_path, "visionlab data download x")
+    message = str(caught.value)
+    for part in (
+        f"Put the file there by hand (1,000,000 bytes, md5 {hashlib.md5(CONTENT).hexdigest()})",
+        str(tmp_path / "folder" / "file.bin"),
+        "http://127.0.0.1:9/refused: ",
+        "404",
+        "then run `visionlab data download x`",
+    ):
+        assert part in message
+    assert "\n" not in message
+
+
+def test_md5(tmp_path):
+    (tmp_path / "file").write_bytes(b"abc")
+    assert md5(tmp_path / "file") == "900150983cd24fb0d6963f7d28e17f72"  # RFC 1321, appendix A.5
+
+
+def member(name: str, **attributes) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    for key, value in attributes.items():
+        setattr(info, key, value)
+    return info
+
+
+def archive(path, *members: tarfile.TarInfo):
+    with tarfile.open(path, "w:gz") as tar:
+        for info in members:
+            content = info.name.encode()
+            if info.isreg():
+                info.size = len(content)
+            tar.addfile(info, io.BytesIO(content) if info.isreg() else None)
+    return path
+
+
+def test_extracts_files_and_replaces_those_of_their_names(tmp_path):
+    root = tmp_path / "root"
+    (root / "data").mkdir(parents=True)
+    (root / "data" / "a").write_bytes(b"cut")
+    (root / "data" / "mine").write_bytes(b"mine")
+    extract(
+        archive(tmp_path / "x.tar.gz", member("data", type=tarfile.DIRTYPE), member("data/a"), member("./data/sub/b")),
+        root,
+    )
+    assert (root / "data" / "a").read_bytes() == b"data/a"
+    assert (root / "data" / "sub" / "b").read_bytes() == b"./data/sub/b"
+    assert files(root) == ["a", "b", "mine"]
+    assert [path.name for path in root.iterdir()] == ["data"]  # nothing temporary stays
+
+
+@pytest.mark.parametrize(
+    "evil",
+    [
+        member("../outside"),
+        member("data/../../outside"),
+        member("/outside"),
+        member("data/link", type=tarfile.SYMTYPE, linkname="/etc/passwd"),
+        member("data/link", type=tarfile.LNKTYPE, linkname="../outside"),
+        member("data/device", type=tarfile.CHRTYPE),
+        member("data/pipe", type=tarfile.FIFOTYPE),
+    ],
+    ids=lambda info: f"{info.type!r} {info.name}",
+)
+def test_refuses_whatever_is_not_a_plain_file_below_the_root(tmp_path, evil):
+    root = tmp_path / "root"
+    root.mkdir()
+    with pytest.raises(ValueError, match=r"x.tar.gz holds '.*', which is not a plain file below its root"):
+        extract(archive(tmp_path / "x.tar.gz", member("data/good"), evil), root)
+    assert list(root.iterdir()) == []
+    assert files(tmp_path) == ["x.tar.gz"]
+
+
+@pytest.mark.parametrize("keep", [0, 20, 150])
+def test_a_cut_archive_is_named_and_leaves_nothing(tmp_path, keep):
+    root = tmp_path / "root"
+    root.mkdir()
+    path = archive(tmp_path / "x.tar.gz", *(member(f"data/{i}") for i in range(30)))
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(ValueError, match=r"x.tar.gz is not a whole archive"):
+        extract(path, root)
+    assert list(root.iterdir()) == []
