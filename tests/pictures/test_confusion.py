@@ -60,7 +60,7 @@ def test_any_number_of_classes(classes):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         picture = confusion(
-            random_counts(classes), [f"a long name of a 类 with $m_a$th {i}" for i in range(classes)], "t" * 999
+            random_counts(classes), [f"a long name of a 类 $\\frac$ {i}" for i in range(classes)], "$^$ " * 999
         )
     assert picture.mode == "RGB"
     assert 200 < picture.height < 1500

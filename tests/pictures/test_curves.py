@@ -90,7 +90,7 @@ def test_long_curves_are_drawn_under_their_running_mean():
         {"val/loss": (STEPS, [1, 2, np.inf, np.nan, 5, 6, -np.inf, 8, 9, 10])},
         {"val/loss": (np.arange(500), np.full(500, np.nan))},
         {"val/" + "long_name" * 99: (STEPS, FALLING), "x" * 999 + "/loss": (STEPS, FALLING)},
-        {"val/损失 $a_b$ 🐸": (STEPS, FALLING), "_hidden/größe": (STEPS, FALLING)},
+        {"val/损失 $\\frac$ 🐸": (STEPS, FALLING), "_hid$^$den/größe": (STEPS, FALLING)},
         {f"stage{i}/loss": (STEPS, FALLING) for i in range(12)},
         {f"val/metric{i}": (STEPS, FALLING) for i in range(20)},
     ],

@@ -24,7 +24,7 @@ OTHER_COLOURS: list[Colour] = [BLACK, ORANGE, PURPLE, SKY_BLUE]
 LOWER_IS_BETTER = ("loss", "nll", "ece", "error", "perplexity", "fid")
 PANEL = (4.0, 2.9)  # inches
 TITLE_POINTS, POINTS = 10, 8
-MANY = 300  # points from which on a curve is too restless to read
+MANY = 300  # points beyond which a curve is too restless to read
 
 
 def curves(series: Series, columns: int = 3) -> Image.Image:
