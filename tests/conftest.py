@@ -65,7 +65,8 @@ def recipe() -> Path:
 
 
 def in_child(function: Callable[[], int], environment: dict[str, str] | None = None) -> int:
-    """Fork, run ``function`` in the child, and return the child's process number. A fork starts at once; an interpreter takes ten seconds.
+    """Fork, run ``function`` in the child, and return the child's process number. A fork starts at once; an interpreter
+    takes ten seconds.
 
     The child exits with the status that ``function`` returns.
     """
@@ -85,7 +86,8 @@ def in_child(function: Callable[[], int], environment: dict[str, str] | None = N
 
 
 def wait_for(child: int, seconds: float = 60) -> int:
-    """The exit status of a child; the negative number of the signal that killed it. It is killed itself when it takes too long."""
+    """The exit status of a child; the negative number of the signal that killed it. It is killed itself when it takes
+    too long."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         finished, status = os.waitpid(child, os.WNOHANG)
@@ -98,7 +100,8 @@ def wait_for(child: int, seconds: float = 60) -> int:
 
 
 def in_processes(function: Callable[[], int], world: int) -> list[int]:
-    """Run ``function`` in ``world`` forked processes that find each other as one distributed run; returns their exit statuses."""
+    """Run ``function`` in ``world`` forked processes that find each other as one distributed run; returns their exit
+    statuses."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])

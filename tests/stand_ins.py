@@ -19,7 +19,9 @@ class TinyNet(nn.Module):
 
     def __init__(self, num_classes: int, in_channels: int = 1) -> None:
         super().__init__()
-        self.features = nn.Sequential(nn.Conv2d(in_channels, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(4))
+        self.features = nn.Sequential(
+            nn.Conv2d(in_channels, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(4)
+        )
         self.head = nn.Sequential(nn.Flatten(), nn.Dropout(0.3), nn.Linear(128, num_classes))
 
     def forward(self, images):
@@ -73,13 +75,14 @@ class NoteImages(Callback):
 
 
 class FewDigits(MemoryDataModule):
-    """The first 400 digits of scikit-learn, 320 of them to train and validate on, with noise that is a function of each image's seed."""
+    """The first 400 digits of scikit-learn, 320 of them to train and validate on, with noise that is a function of each
+    image's seed."""
 
     classes = tuple("0123456789")
     image_shape = (8, 8, 1)
 
-    def __init__(self, batch_size: int = 16, num_workers: int = 0, noise: bool = True) -> None:
-        super().__init__(batch_size, num_workers=num_workers, val_fraction=0.1, augmentation=Noise() if noise else None)
+    def __init__(self, batch_size: int = 16, eval_batch_size: int | None = None, num_workers: int = 0) -> None:
+        super().__init__(batch_size, eval_batch_size, num_workers, val_fraction=0.1, augmentation=Noise())
 
     def arrays(self, split):
         digits = load_digits()

@@ -44,7 +44,16 @@ def test_no_drawers():
     assert not [p for p in SOURCE.rglob("*.py") if p.stem in ("utils", "helpers", "common", "misc")]
 
 
-LIGHT = ["--help", "--version", "fit --help", "test --help", "predict --help", "data list", "data info digits", "fit --config nowhere.yaml"]
+LIGHT = [
+    "--help",
+    "--version",
+    "fit --help",
+    "test --help",
+    "predict --help",
+    "data list",
+    "data info digits",
+    "fit --config nowhere.yaml",
+]
 
 
 @pytest.mark.parametrize("command", LIGHT)

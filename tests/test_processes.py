@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import in_child, in_processes, wait_for
 
+from conftest import in_child, in_processes, wait_for
 from visionlab.cli import main
 
 
@@ -40,9 +40,26 @@ def test_a_test_split_scores_the_same_to_the_last_bit_in_one_two_and_three_proce
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_two_processes_train_like_one_with_twice_the_batch(recipe, accumulate):
     # without BatchNorm and Dropout, whose results depend on the share of the batch
-    common = ["fit", "--config", str(recipe), "--model.init_args.net", "stand_ins.PlainNet", "--trainer.max_epochs", "2"]
+    common = [
+        "fit",
+        "--config",
+        str(recipe),
+        "--model.init_args.net",
+        "stand_ins.PlainNet",
+        "--trainer.max_epochs",
+        "2",
+    ]
     common += ["--trainer.accumulate_grad_batches", str(accumulate)]
-    halves = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--data.init_args.batch_size", "8", "--runs", "two"]
+    halves = [
+        "--trainer.devices",
+        "2",
+        "--trainer.strategy",
+        "ddp",
+        "--data.init_args.batch_size",
+        "8",
+        "--runs",
+        "two",
+    ]
     assert wait_for(in_child(lambda: command(*common, "--runs", "one"))) == 0
     assert in_processes(lambda: command(*common, *halves), 2) == [0, 0]
     one, two = (
@@ -55,5 +72,12 @@ def test_two_processes_train_like_one_with_twice_the_batch(recipe, accumulate):
 
 def test_a_loss_that_is_not_finite_on_one_process_stops_all(recipe):
     halves = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--data.init_args.batch_size", "8"]
-    net = ["--model.init_args.net", "stand_ins.ExplodesAt", "--model.init_args.net.step", "8", "--model.init_args.net.rank", "1"]
+    net = [
+        "--model.init_args.net",
+        "stand_ins.ExplodesAt",
+        "--model.init_args.net.step",
+        "8",
+        "--model.init_args.net.rank",
+        "1",
+    ]
     assert in_processes(lambda: command("fit", "--config", str(recipe), *halves, *net), 2) == [1, 1]

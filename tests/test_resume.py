@@ -1,6 +1,5 @@
 """A run that was killed, stopped or damaged goes on as if nothing had happened."""
 
-import os
 import random
 import shutil
 import signal
@@ -8,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import RECIPE, in_child, in_processes, wait_for
 
+from conftest import RECIPE, in_child, in_processes, wait_for
 from visionlab.cli import main
 from visionlab.run import Run, is_whole
 
@@ -56,7 +55,9 @@ def assert_same_end(one, other):
 
 
 # steps 18, 36, ... end an epoch; 7, 14, ... are saved
-@pytest.mark.parametrize(("step", "workers"), [(5, 0), (16, 0), (18, 0), (19, 0), (33, 0), (35, 0), (36, 0), (54, 0), (71, 0), (33, 2)])
+@pytest.mark.parametrize(
+    ("step", "workers"), [(5, 0), (16, 0), (18, 0), (19, 0), (33, 0), (35, 0), (36, 0), (54, 0), (71, 0), (33, 2)]
+)
 def test_killed_and_continued_to_equal_bits(recipe, straight, step, workers):
     loading = ["--data.init_args.num_workers", str(workers)]
     killed = fit_in_child(recipe, *loading, *kill_at(step))
@@ -80,20 +81,22 @@ def test_resuming_automatically_finds_the_unfinished_run_with_the_same_configura
     fit_in_child(recipe, *kill_at(20))
     changed = "--data.init_args.batch_size"
     fit_in_child(recipe, changed, "8", "--trainer.max_steps", "3")
-    assert fit_in_child(recipe, changed, "8", "--trainer.max_steps", "3", "--resume", "auto") == 0  # finished: starts anew
-    assert sorted(os.listdir("runs/tiny")) == ["0", "1", "2"]
+    assert (
+        fit_in_child(recipe, changed, "8", "--trainer.max_steps", "3", "--resume", "auto") == 0
+    )  # finished: starts anew
+    assert sorted(p.name for p in Path("runs/tiny").iterdir()) == ["0", "1", "2"]
     assert Run.open("runs/tiny/2").info["state"] == "finished"
     with_the_killer = kill_at(20)
     status = fit_in_child(recipe, *with_the_killer, "--resume", "auto")
     assert status == -signal.SIGKILL  # from step 18 again to step 20
-    assert sorted(os.listdir("runs/tiny")) == ["0", "1", "2"]
+    assert sorted(p.name for p in Path("runs/tiny").iterdir()) == ["0", "1", "2"]
 
 
 def test_the_run_of_a_cluster_job_is_found_by_its_job(recipe, monkeypatch):
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "job-7")
     fit_in_child(recipe, *kill_at(20))
     assert fit_in_child(recipe, "--resume", "auto", "--trainer.max_epochs", "2") == 0
-    assert os.listdir("runs/tiny") == ["0"]
+    assert [p.name for p in Path("runs/tiny").iterdir()] == ["0"]
     assert Run.open("runs/tiny/0").info["job"] == "torchrun-job-7"
 
 
@@ -142,13 +145,20 @@ def test_explicit_arguments_win_over_the_checkpoint(recipe):
     fit_in_child(recipe, *kill_at(20))
     shutil.copytree("runs/tiny/0", "copy/tiny/0")
     assert fit_in_child(recipe, "--resume", "runs/tiny/0") == 0
-    assert fit_in_child(recipe, *halve, "--model.init_args.optimizer.init_args.weight_decay", "0", "--resume", "copy/tiny/0") == 0
+    assert (
+        fit_in_child(
+            recipe, *halve, "--model.init_args.optimizer.init_args.weight_decay", "0", "--resume", "copy/tiny/0"
+        )
+        == 0
+    )
 
     def rates(run):
         return {row.split(",")[0]: float(row.split(",")[3]) for row in table(run).splitlines() if ",train/lr," in row}
 
     old, new = rates("runs/tiny/0"), rates("copy/tiny/0")
-    assert all(new[step] == pytest.approx(old[step] * (0.5 if int(step) > 18 else 1), rel=1e-6, abs=1e-9) for step in old)
+    assert all(
+        new[step] == pytest.approx(old[step] * (0.5 if int(step) > 18 else 1), rel=1e-6, abs=1e-9) for step in old
+    )
     last = torch.load("copy/tiny/0/checkpoints/last.ckpt", weights_only=True)
     assert last["optimizer_states"][0]["param_groups"][0]["weight_decay"] == 0
 

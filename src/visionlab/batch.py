@@ -1,13 +1,14 @@
 """The contract between data, tasks, metrics and attacks: every batch, target and prediction.
 
-Shapes, dtypes, units and ranges are written here and nowhere else. ``B`` is the number of images in a batch, ``C`` the number of
-classes, ``H`` and ``W`` height and width.
+Shapes, dtypes, units and ranges are written here and nowhere else. ``B`` is the number of images in a batch, ``C`` the
+number of classes, ``H`` and ``W`` height and width.
 
-Images travel as ``uint8`` (or ``uint16``), in RGB order or with one channel, and become float in [0, 1] once, on the device, by
-:func:`to_unit`. The dtype says the scale; nothing else does. Nets own their normalisation.
+Images travel as ``uint8`` (or ``uint16``), in RGB order or with one channel, and become float in [0, 1] once, on the
+device, by :func:`to_unit`. The dtype says the scale; nothing else does. Nets own their normalisation.
 
-Every batch is a mapping, because collation, pinning and the transfer to a device handle mappings, and carries ``ids``: the position of
-each image in its split, or :data:`PADDING` for an image that was repeated only to give every process equally many batches.
+Every batch is a mapping, because collation, pinning and the transfer to a device handle mappings, and carries ``ids``:
+the position of each image in its split, or :data:`PADDING` for an image that was repeated only to give every process
+equally many batches.
 """
 
 from collections.abc import Callable
@@ -25,8 +26,8 @@ class ClassificationBatch(TypedDict):
     """Images of one size, each with one label or with a row of labels.
 
     images: ``(B, channels, H, W)``, ``uint8`` while travelling, float in [0, 1] in a task.
-    labels: ``(B,)`` ``int64`` in ``0..C-1`` (single-label), or ``(B, C)`` ``float32`` of 0, 1 and NaN for unknown (multi-label); absent
-        where there is no truth.
+    labels: ``(B,)`` ``int64`` in ``0..C-1`` (single-label), or ``(B, C)`` ``float32`` of 0, 1 and NaN for unknown
+        (multi-label); absent where there is no truth.
     ids: ``(B,)`` ``int64``.
     """
 
@@ -36,7 +37,9 @@ class ClassificationBatch(TypedDict):
 
 
 class ClassificationPredictions(TypedDict):
-    """logits: ``(B, C)`` ``float32``. scores: ``(B, C)`` ``float32`` in [0, 1]; rows sum to 1 in single-label classification."""
+    """logits: ``(B, C)`` ``float32``. scores: ``(B, C)`` ``float32`` in [0, 1]; rows sum to 1 in single-label
+    classification.
+    """
 
     logits: Tensor
     scores: Tensor
@@ -46,9 +49,11 @@ class ClassificationPredictions(TypedDict):
 class Step:
     """What a task makes of one batch, in training, evaluation, prediction and attack alike.
 
-    losses: by name, each ``(B,)`` with one loss an image, or a scalar over the batch where a loss cannot be told apart by image.
-        Differentiable with respect to the images. Empty if the batch has no targets. Their means add up to the training loss.
-    predict: gives the predictions for the batch, sharing the forward pass that gave the losses. Called only if they are wanted.
+    losses: by name, each ``(B,)`` with one loss an image, or a scalar over the batch where a loss cannot be told apart
+        by image. Differentiable with respect to the images. Empty if the batch has no targets. Their means add up to
+        the training loss.
+    predict: gives the predictions for the batch, sharing the forward pass that gave the losses. Called only if they are
+        wanted.
     """
 
     losses: dict[str, Tensor]

@@ -9,7 +9,6 @@ from lightning import Trainer
 from lightning.pytorch.callbacks import ProgressBar, TQDMProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from visionlab.callbacks.checkpoints import AtomicCheckpointIO, Checkpoints
 from visionlab.callbacks.pictures import Pictures
@@ -19,6 +18,7 @@ from visionlab.callbacks.resume import ExactResume
 from visionlab.callbacks.stop import StopOnSignal
 from visionlab.data.base import DataModule
 from visionlab.loggers import MetricsTable, open_wandb
+from visionlab.processes import is_first
 from visionlab.run import Run
 from visionlab.tasks.base import Task
 
@@ -45,7 +45,7 @@ class Experiment(LightningCLI):
     checkpoints: Checkpoints
     run: Run | None = None
 
-    def __init__(self, args: ArgsType) -> None:
+    def __init__(self, args: list[str]) -> None:
         super().__init__(
             Task,
             DataModule,
@@ -62,15 +62,21 @@ class Experiment(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument(
-            "--save_every_n_steps", type=int | None, default=None, help="Save within epochs too, so often in optimizer steps."
+            "--save_every_n_steps",
+            type=int | None,
+            default=None,
+            help="Save within epochs too, so often in optimizer steps.",
         )
         parser.link_arguments("data.num_classes", "model.init_args.num_classes", apply_on="instantiate")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        assert isinstance(args, list)
         self.config = parser.parse_args(args)
 
     def _parse_ckpt_path(self) -> None:
-        """Explicit flags win over what a checkpoint says: Lightning's version of this lets the checkpoint win, silently."""
+        """Explicit flags win over what a checkpoint says: Lightning's version of this lets the checkpoint win,
+        silently.
+        """
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Leave the trainer to :meth:`start`: a recipe that cannot be built leaves no run folder."""
@@ -104,11 +110,17 @@ class Experiment(LightningCLI):
         folder = Path("runs") if run is None else run.folder  # on other processes nothing is written to it
         config = copy.copy(self.config_init["trainer"])
         chosen = config.get("logger")
-        callbacks: list[Any] = [KeepRecipe(self.recipe, self.datamodule.label_map), WriteResults(folder), Pictures(folder)]
+        callbacks: list[Any] = [
+            KeepRecipe(self.recipe, self.datamodule.label_map),
+            WriteResults(folder),
+            Pictures(folder),
+        ]
         loggers: list[Logger] = []
         if record:
             data = self.datamodule
-            self.checkpoints = Checkpoints(folder / "checkpoints", f"val/{data.monitor}", data.mode, self.config["save_every_n_steps"])
+            self.checkpoints = Checkpoints(
+                folder / "checkpoints", f"val/{data.monitor}", data.mode, self.config["save_every_n_steps"]
+            )
             callbacks += [ExactResume(), StopOnSignal(), self.checkpoints]
             loggers = [MetricsTable(folder / "metrics.csv"), *self._chosen_loggers(chosen, run)]
         given = config["callbacks"] if isinstance(config["callbacks"], list) else [config["callbacks"]]
@@ -129,7 +141,7 @@ class Experiment(LightningCLI):
             return [chosen]
         if isinstance(chosen, list):
             return chosen
-        if chosen is False or run is None or rank_zero_only.rank != 0:
+        if chosen is False or run is None or not is_first():
             return []
         name = f"{run.folder.parent.name}/{run.folder.name}"
         return [open_wandb(run.folder, run.info["wandb_id"], name, self.resolved)]

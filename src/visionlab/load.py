@@ -13,7 +13,9 @@ from visionlab.tasks.base import Task
 
 @dataclass(frozen=True)
 class Loaded:
-    """A task with its weights, in evaluation mode on the CPU; its data; and the names of its classes as it was trained on them."""
+    """A task with its weights, in evaluation mode on the CPU; its data; and the names of its classes as it was trained
+    on them.
+    """
 
     task: Task
     data: DataModule

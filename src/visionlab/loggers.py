@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import wandb
 from lightning.pytorch.loggers import Logger, WandbLogger
-from lightning.pytorch.utilities.rank_zero import rank_zero_only, rank_zero_warn
+from lightning_utilities.core.rank_zero import rank_zero_only, rank_zero_warn
 
 SECONDS_TO_WAIT = 10
 """How long a W&B server may keep a run from starting, and from ending."""
@@ -18,7 +18,8 @@ SECONDS_TO_WAIT = 10
 class MetricsTable(Logger):
     """The run's numbers as one long table, ``step,epoch,name,value``; a row is on disk as soon as it is logged.
 
-    Continuing a run takes the rows after its checkpoint away again, so an interrupted run leaves the same table as one that was not.
+    Continuing a run takes the rows after its checkpoint away again, so an interrupted run leaves the same table as one
+    that was not.
 
     Args:
         path: of the CSV file, which is continued if it exists.
@@ -48,7 +49,9 @@ class MetricsTable(Logger):
             writer = csv.writer(file, lineterminator="\n")
             if new:
                 writer.writerow(["step", "epoch", "name", "value"])
-            writer.writerows([step, epoch, name, repr(float(value))] for name, value in metrics.items() if name != "epoch")
+            writer.writerows(
+                [step, epoch, name, repr(float(value))] for name, value in metrics.items() if name != "epoch"
+            )
 
     @rank_zero_only
     def forget_after(self, step: int) -> None:
@@ -76,7 +79,8 @@ def read_metrics(path: Path) -> dict[str, tuple[list[int], list[float]]]:
 def open_wandb(folder: Path, run_id: str, name: str, config: dict[str, Any]) -> WandbLogger:
     """Start or continue a W&B run, offline unless a key is configured or ``WANDB_MODE`` says otherwise.
 
-    A server that does not answer within :data:`SECONDS_TO_WAIT` makes the run an offline one. It never asks for anything.
+    A server that does not answer within :data:`SECONDS_TO_WAIT` makes the run an offline one. It never asks for
+    anything.
 
     Args:
         folder: the run folder, in which W&B makes ``wandb/``.
@@ -89,10 +93,17 @@ def open_wandb(folder: Path, run_id: str, name: str, config: dict[str, Any]) -> 
         init_timeout=SECONDS_TO_WAIT, finish_timeout=SECONDS_TO_WAIT, console="off", silent=True, x_disable_stats=True
     )
 
-    def start(mode: str) -> Any:
+    def start(mode: Any) -> Any:
         project = os.environ.get("WANDB_PROJECT", "visionlab")
         return wandb.init(  # type: ignore[call-arg,unused-ignore]
-            project=project, dir=folder, id=run_id, name=name, config=config, resume="allow", mode=mode, settings=settings
+            project=project,
+            dir=folder,
+            id=run_id,
+            name=name,
+            config=config,
+            resume="allow",
+            mode=mode,
+            settings=settings,
         )
 
     try:

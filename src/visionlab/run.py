@@ -133,8 +133,8 @@ class Run:
 
 
 def find_unfinished(parent: Path, config: dict[str, Any]) -> Run | None:
-    """The run that the same command would continue: the one of this Slurm or torchrun job, else the newest that has not finished and has
-    an equal resolved configuration.
+    """The run that the same command would continue: the one of this Slurm or torchrun job, else the newest that has not
+    finished and has an equal resolved configuration.
 
     Args:
         parent: ``runs/<recipe>``.
@@ -149,7 +149,9 @@ def find_unfinished(parent: Path, config: dict[str, Any]) -> Run | None:
 
 
 def job_id() -> str | None:
-    """What the cluster calls this job, the same in all its processes and after it was requeued; None outside a cluster."""
+    """What the cluster calls this job, the same in all its processes and after it was requeued; None outside a
+    cluster.
+    """
     if "SLURM_JOB_ID" in os.environ:
         return f"slurm-{os.environ['SLURM_JOB_ID']}"
     torchrun = os.environ.get("TORCHELASTIC_RUN_ID", "none")
@@ -167,14 +169,18 @@ def is_whole(checkpoint: Path) -> bool:
 
 def _versions() -> dict[str, str]:
     names = ("torch", "torchvision", "lightning", "torchmetrics", "albumentations", "numpy", "wandb")
-    return {"visionlab": visionlab.__version__, "python": platform.python_version()} | {n: metadata.version(n) for n in names}
+    return {"visionlab": visionlab.__version__, "python": platform.python_version()} | {
+        n: metadata.version(n) for n in names
+    }
 
 
 def _git_state() -> dict[str, Any] | None:
     """The commit of the working directory, and whether it has changes; None outside git."""
 
     def git(*arguments: str) -> str:
-        return subprocess.run(("git", *arguments), capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+        return subprocess.run(
+            ("git", *arguments), capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
 
     try:
         return {"commit": git("rev-parse", "HEAD"), "changed": bool(git("status", "--porcelain"))}

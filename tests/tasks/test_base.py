@@ -33,7 +33,15 @@ def test_a_logged_training_loss_is_the_mean_of_the_steps_since_the_last(recipe):
 
 def test_steps_are_optimizer_steps_when_gradients_are_accumulated(recipe):
     fit(recipe, "--trainer.log_every_n_steps", "1", "--runs", "each")
-    fit(recipe, "--trainer.accumulate_grad_batches", "3", "--trainer.log_every_n_steps", "2", "--trainer.max_epochs", "2")
+    fit(
+        recipe,
+        "--trainer.accumulate_grad_batches",
+        "3",
+        "--trainer.log_every_n_steps",
+        "2",
+        "--trainer.max_epochs",
+        "2",
+    )
     mean = series("train/loss")
     assert list(mean) == [2, 4, 6, 8, 10, 12]  # 18 batches are 6 steps an epoch
     assert mean[2] < sum(series("train/loss", "each/tiny/0")[s] for s in range(1, 7)) / 6 + 0.5
@@ -50,8 +58,8 @@ def test_schedules_by_step_and_by_epoch_act_together(recipe):
     text = recipe.read_text()
     start, end = text.index("    lr_schedulers:"), text.index("data:")
     schedules = """    lr_schedulers:
-    - {scheduler: {class_path: torch.optim.lr_scheduler.LinearLR, init_args: {start_factor: 0.1, total_iters: 9}}, interval: step}
-    - {scheduler: {class_path: torch.optim.lr_scheduler.MultiStepLR, init_args: {milestones: [2, 3]}}}
+    - {scheduler: {class_path: torch.optim.lr_scheduler.LinearLR, init_args: {start_factor: 0.1, total_iters: 9}},
+    interval: step} - {scheduler: {class_path: torch.optim.lr_scheduler.MultiStepLR, init_args: {milestones: [2, 3]}}}
 """
     recipe.write_text(text[:start] + schedules + text[end:])
     fit(recipe, "--trainer.log_every_n_steps", "1")
@@ -65,8 +73,12 @@ def test_schedules_by_step_and_by_epoch_act_together(recipe):
 def test_a_plateau_schedule_watches_a_logged_metric(recipe):
     text = recipe.read_text()
     start, end = text.index("    lr_schedulers:"), text.index("data:")
-    plateau = "{class_path: torch.optim.lr_scheduler.ReduceLROnPlateau, init_args: {mode: max, patience: 0, threshold: 10}}"
-    recipe.write_text(text[:start] + f"    lr_schedulers: [{{scheduler: {plateau}, monitor: val/single_label/top1}}]\n" + text[end:])
+    plateau = (
+        "{class_path: torch.optim.lr_scheduler.ReduceLROnPlateau, init_args: {mode: max, patience: 0, threshold: 10}}"
+    )
+    recipe.write_text(
+        text[:start] + f"    lr_schedulers: [{{scheduler: {plateau}, monitor: val/single_label/top1}}]\n" + text[end:]
+    )
     assert fit(recipe) == 0
     rates = series("train/lr")
     assert rates[5] == pytest.approx(0.01)
@@ -74,7 +86,15 @@ def test_a_plateau_schedule_watches_a_logged_metric(recipe):
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_spares_the_checkpoint(recipe, capsys):
-    status = fit(recipe, "--model.init_args.net", "stand_ins.ExplodesAt", "--model.init_args.net.step", "29", "--save_every_n_steps", "7")
+    status = fit(
+        recipe,
+        "--model.init_args.net",
+        "stand_ins.ExplodesAt",
+        "--model.init_args.net.step",
+        "29",
+        "--save_every_n_steps",
+        "7",
+    )
     message = capsys.readouterr().err
     assert status == 1
     assert "not finite at step 29 (epoch 1)" in message
@@ -87,7 +107,10 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_spares_the_checkpoint(recip
 
 def test_a_net_that_does_not_fit_the_classes_is_named(recipe, capsys):
     assert fit(recipe, "--model.init_args.net", "stand_ins.WrongOutput") == 2
-    assert "WrongOutput gave an output of shape (16, 11) for 16 images; the data set has 10 classes" in capsys.readouterr().err
+    assert (
+        "WrongOutput gave an output of shape (16, 11) for 16 images; the data set has 10 classes"
+        in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true", "16-mixed"])
@@ -97,9 +120,26 @@ def test_other_precisions_train(recipe, precision):
 
 
 def test_gradients_are_clipped(recipe):
-    fit(recipe, "--trainer.gradient_clip_val", "1e-9", "--model.init_args.optimizer", "torch.optim.SGD", "--trainer.max_epochs", "1",
-        "--model.init_args.optimizer.lr", "1")
-    fit(recipe, "--model.init_args.optimizer", "torch.optim.SGD", "--trainer.max_epochs", "1", "--model.init_args.optimizer.lr", "1")
+    fit(
+        recipe,
+        "--trainer.gradient_clip_val",
+        "1e-9",
+        "--model.init_args.optimizer",
+        "torch.optim.SGD",
+        "--trainer.max_epochs",
+        "1",
+        "--model.init_args.optimizer.lr",
+        "1",
+    )
+    fit(
+        recipe,
+        "--model.init_args.optimizer",
+        "torch.optim.SGD",
+        "--trainer.max_epochs",
+        "1",
+        "--model.init_args.optimizer.lr",
+        "1",
+    )
     clipped, free = (series("val/loss", f"runs/tiny/{n}")[18] for n in (0, 1))
     assert clipped > 2.2 > free
 

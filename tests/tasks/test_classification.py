@@ -1,8 +1,8 @@
 import pytest
 import torch
-from stand_ins import TinyNet
 from torch.nn import functional as F
 
+from stand_ins import TinyNet
 from visionlab.batch import to_unit
 from visionlab.tasks.classification import Classification, MultiLabelClassification
 
@@ -47,7 +47,7 @@ def test_multi_label_averages_over_the_known_labels(batch):
     step = make(MultiLabelClassification).step(batch)
     logits = step.predict()["logits"]
     expected = F.binary_cross_entropy_with_logits(logits[0, [0, 1, 3]], torch.tensor([1.0, 0, 0]))
-    assert step.losses["binary_cross_entropy"][0] == pytest.approx(expected.item(), rel=1e-6)
+    assert step.losses["binary_cross_entropy"][0].item() == pytest.approx(expected.item(), rel=1e-6)
     assert step.losses["binary_cross_entropy"][5] == 0
     assert torch.equal(step.predict()["scores"], logits.sigmoid())
 
@@ -61,7 +61,10 @@ def test_a_task_built_by_hand_reloads_with_its_parts(batch, tmp_path):
     task = make(Classification)
     torch.save({"state_dict": task.state_dict(), "pytorch-lightning_version": "2.6.6"}, tmp_path / "by_hand.ckpt")
     again = Classification.load_from_checkpoint(
-        tmp_path / "by_hand.ckpt", num_classes=4, net=TinyNet, optimizer=lambda parameters: torch.optim.SGD(parameters, 0.1)
+        tmp_path / "by_hand.ckpt",
+        num_classes=4,
+        net=TinyNet,
+        optimizer=lambda parameters: torch.optim.SGD(parameters, 0.1),
     ).eval()
     assert torch.equal(again.step(batch).predict()["logits"], task.step(batch).predict()["logits"])
 
@@ -73,5 +76,5 @@ def test_pixels_become_unit_floats_by_their_dtype(dtype, top):
 
 
 def test_pixels_without_a_scale_are_refused():
-    with pytest.raises(TypeError, match="not torch.int64"):
+    with pytest.raises(TypeError, match=r"not torch\.int64"):
         to_unit(torch.tensor([1]))

@@ -13,8 +13,9 @@ from sklearn.svm import SVC
 
 
 class PixelBaselines(Callback):
-    """Fits logistic regression and a support vector machine (RBF kernel) to the raw pixels of the training split when a run is tested,
-    and writes their top-1 accuracy to ``results/test_baselines.json``, from where it stands beside the net's in the table of results.
+    """Fits logistic regression and a support vector machine (RBF kernel) to the raw pixels of the training split when a
+    run is tested, and writes their top-1 accuracy to ``results/test_baselines.json``, from where it stands beside the
+    net's in the table of results.
 
     For small data sets kept in memory: the digits take two seconds.
     """

@@ -16,8 +16,8 @@ from lightning.pytorch.callbacks import Checkpoint
 class AtomicCheckpointIO(CheckpointIO):
     """Writes a checkpoint beside its target, forces it to disk, and only then puts it in place.
 
-    Lightning 2.6.6 writes to the system's temporary folder first; where that is another filesystem, its move is a copy, and a kill leaves a
-    cut file under the good name. Reading takes local files only and never runs code from them.
+    Lightning 2.6.6 writes to the system's temporary folder first; where that is another filesystem, its move is a copy,
+    and a kill leaves a cut file under the good name. Reading takes local files only and never runs code from them.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
@@ -59,7 +59,8 @@ class AtomicCheckpointIO(CheckpointIO):
 class Checkpoints(Checkpoint):
     """Keeps ``last.ckpt``, the one before as ``previous.ckpt``, and ``best.ckpt`` by the monitored metric.
 
-    Saves at the end of each epoch, after validation, every so many steps if wanted, and where training ends within an epoch.
+    Saves at the end of each epoch, after validation, every so many steps if wanted, and where training ends within an
+    epoch.
 
     Args:
         folder: where to keep them.
@@ -68,7 +69,9 @@ class Checkpoints(Checkpoint):
         every_n_steps: how often to save within an epoch, in optimizer steps; None for not at all.
     """
 
-    def __init__(self, folder: Path, monitor: str, mode: Literal["max", "min"], every_n_steps: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, monitor: str, mode: Literal["max", "min"], every_n_steps: int | None = None
+    ) -> None:
         if every_n_steps is not None and every_n_steps < 1:
             raise ValueError(f"every_n_steps must be at least 1, not {every_n_steps}")
         self.folder, self.monitor, self.mode, self.every_n_steps = folder, monitor, mode, every_n_steps
@@ -90,7 +93,7 @@ class Checkpoints(Checkpoint):
             self.save(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.fast_dev_run:
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         if not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
             # training ended within the epoch and was saved there, to be continued there
@@ -142,7 +145,9 @@ class Checkpoints(Checkpoint):
 
 
 def _link(source: Path, target: Path) -> None:
-    """Give ``source`` the second name ``target``, at once; its bytes are copied only where the filesystem knows no hard links."""
+    """Give ``source`` the second name ``target``, at once; its bytes are copied only where the filesystem knows no hard
+    links.
+    """
     beside = target.with_name(f".{target.name}.tmp")
     beside.unlink(missing_ok=True)
     try:

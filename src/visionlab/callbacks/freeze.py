@@ -7,8 +7,8 @@ from torch import nn
 
 
 class Freeze(Callback):
-    """Keeps modules as they are, bit for bit: no gradients, and evaluation mode throughout, for ``requires_grad=False`` alone does not
-    stop the statistics of BatchNorm from drifting.
+    """Keeps modules as they are, bit for bit: no gradients, and evaluation mode throughout, for ``requires_grad=False``
+    alone does not stop the statistics of BatchNorm from drifting.
 
     Args:
         modules: names of modules of the net, with all that is in them: ``backbone.layer1``.
@@ -19,10 +19,12 @@ class Freeze(Callback):
         self.frozen: list[nn.Module] = []
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        known = dict(pl_module.net.named_modules())
+        net: Any = pl_module.net
+        known = dict(net.named_modules())
         for name in self.modules:
             if name not in known:
-                raise ValueError(f"the net has no module {name!r} to freeze; at the top it has {[n for n, _ in pl_module.net.named_children()]}")
+                top = [child for child, _ in net.named_children()]
+                raise ValueError(f"the net has no module {name!r} to freeze; at the top it has {top}")
         self.frozen = [known[name].requires_grad_(False) for name in self.modules]
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:

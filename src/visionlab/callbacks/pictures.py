@@ -25,8 +25,8 @@ SECONDS_BETWEEN = 600
 class Pictures(Callback):
     """Leaves pictures in the run folder, and in W&B.
 
-    ``train_samples.png``: training images as fed to the net. ``<stage>_worst.png``: images by falling loss, with truth and prediction.
-    ``<stage>_confusion.png``. ``curves.png``: losses and metrics over the steps.
+    ``train_samples.png``: training images as fed to the net. ``<stage>_worst.png``: images by falling loss, with truth
+    and prediction. ``<stage>_confusion.png``. ``curves.png``: losses and metrics over the steps.
 
     Args:
         folder: the run folder.
@@ -38,13 +38,20 @@ class Pictures(Callback):
         self.drawn = time.monotonic()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        if trainer.is_global_zero and trainer.global_step == 0 and batch_idx == 0 and isinstance(batch["images"], Tensor):
+        if (
+            trainer.is_global_zero
+            and trainer.global_step == 0
+            and batch_idx == 0
+            and isinstance(batch["images"], Tensor)
+        ):
             images = [_to_uint8(image) for image in batch["images"][: self.images]]
             labels = batch["labels"][: self.images]
             classes = trainer.datamodule.classes  # type: ignore[attr-defined]
-            self._leave(trainer, "train_samples", grid(images, captions=[_describe(label, classes) for label in labels]))
+            self._leave(
+                trainer, "train_samples", grid(images, captions=[_describe(label, classes) for label in labels])
+            )
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
         if "val" in pl_module.results:
             self._draw(trainer, pl_module, "val")
         table = self.folder / "metrics.csv"
@@ -64,7 +71,7 @@ class Pictures(Callback):
             return
         self.drawn = time.monotonic()
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        for name, value in task.results[stage].items():
+        for value in task.results[stage].values():
             if value.ndim == 2:
                 self._leave(trainer, f"{stage}_confusion", confusion(value.numpy(), data.classes))
         records = task.records
@@ -72,11 +79,10 @@ class Pictures(Callback):
             worst = records["loss"].argsort(descending=True, stable=True)[: self.images].tolist()
             images = [data.datasets[stage].image(int(records["ids"][i])) for i in worst]
             right = [bool(records["label"][i] == records["prediction"][i]) for i in worst]
-            captions = [
-                f"{data.classes[int(records['label'][i])]} \N{RIGHTWARDS ARROW} {data.classes[int(records['prediction'][i])]}"
-                f" {float(records['confidence'][i]):.0%}"
-                for i in worst
-            ]
+            truths = [data.classes[int(records["label"][i])] for i in worst]
+            predicted = [_name(data.classes, int(records["prediction"][i])) for i in worst]
+            sure = [f"{float(records['confidence'][i]):.0%}" for i in worst]
+            captions = [f"{t} \N{RIGHTWARDS ARROW} {p} {c}" for t, p, c in zip(truths, predicted, sure, strict=True)]
             sheet = grid(images, captions=captions, colours=[RIGHT if r else WRONG for r in right])
             self._leave(trainer, f"{stage}_worst", sheet)
 
@@ -87,7 +93,13 @@ class Pictures(Callback):
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 # not by log_image, which moves W&B's own step
-                logger.experiment.log({f"pictures/{name}": wandb.Image(picture), "trainer/global_step": trainer.global_step})
+                logger.experiment.log(
+                    {f"pictures/{name}": wandb.Image(picture), "trainer/global_step": trainer.global_step}
+                )
+
+
+def _name(classes: Any, label: int) -> str:
+    return str(classes[label]) if label >= 0 else "nothing"  # -1 where the logits were NaN
 
 
 def _to_uint8(image: Tensor) -> npt.NDArray[np.uint8]:

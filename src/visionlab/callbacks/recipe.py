@@ -8,7 +8,8 @@ from lightning import Callback, LightningModule, Trainer
 class KeepRecipe(Callback):
     """Stores in each checkpoint the resolved configuration and the label map, as plain types.
 
-    They stand in for Lightning's hyper-parameters, which make a checkpoint unloadable as soon as a path or a module is among them.
+    They stand in for Lightning's hyper-parameters, which make a checkpoint unloadable as soon as a path or a module is
+    among them.
 
     Args:
         recipe: YAML.

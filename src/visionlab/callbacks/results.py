@@ -10,8 +10,9 @@ from torch import Tensor
 
 
 class WriteResults(Callback):
-    """After each evaluation: ``results/<stage>.json`` with the scalars, ``results/<stage>_per_class.csv``, one CSV a matrix, and
-    ``per_image/<stage>.csv`` with a row an image: its id in the data set, its loss, and whatever the metrics keep about it.
+    """After each evaluation: ``results/<stage>.json`` with the scalars, ``results/<stage>_per_class.csv``, one CSV a
+    matrix, and ``per_image/<stage>.csv`` with a row an image: its id in the data set, its loss, and whatever the
+    metrics keep about it.
 
     Args:
         folder: the run folder.
@@ -36,7 +37,9 @@ class WriteResults(Callback):
         folder.mkdir(parents=True, exist_ok=True)
         scalars = {name: float(value) for name, value in results.items() if value.ndim == 0}
         (folder / f"{stage}.json").write_text(json.dumps(scalars, indent=2) + "\n")
-        by_class = {name.removeprefix(f"{stage}/"): value.tolist() for name, value in results.items() if value.ndim == 1}
+        by_class = {
+            name.removeprefix(f"{stage}/"): value.tolist() for name, value in results.items() if value.ndim == 1
+        }
         if by_class:
             _write_csv(folder / f"{stage}_per_class.csv", {"class": list(data.classes), **by_class})
         for name, value in results.items():

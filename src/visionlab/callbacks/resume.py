@@ -14,11 +14,12 @@ from visionlab.processes import gather
 class ExactResume(Callback):
     """Saves and restores what Lightning 2.6.6 does not: every process's random states and unlogged training losses.
 
-    Restored in ``on_train_start``, for between loading a checkpoint and that hook Lightning makes the iterator of the loader.
+    Restored in ``on_train_start``, for between loading a checkpoint and that hook Lightning makes the iterator of the
+    loader.
 
-    Where the optimizer or a scheduler was built with other arguments than when the run was saved (``--resume`` with a changed learning
-    rate), the new arguments win over those in the checkpoint; momenta and step counts go on. A changed learning rate scales the
-    current one, so that a schedule keeps its shape.
+    Where the optimizer or a scheduler was built with other arguments than when the run was saved (``--resume`` with a
+    changed learning rate), the new arguments win over those in the checkpoint; momenta and step counts go on. A changed
+    learning rate scales the current one, so that a schedule keeps its shape.
     """
 
     def __init__(self) -> None:
@@ -32,14 +33,14 @@ class ExactResume(Callback):
             "schedulers": [_arguments(config.scheduler.state_dict()) for config in trainer.lr_scheduler_configs],
         }
 
-    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         mine = {"random": _random_states(), "window": pl_module.window_state()}
         checkpoint["visionlab"] = {"processes": gather(mine), "built": self.built}
 
-    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         self.loaded = checkpoint.get("visionlab")
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         for logger in trainer.loggers:
             if isinstance(logger, MetricsTable):
                 logger.forget_after(trainer.global_step)
@@ -65,12 +66,23 @@ class ExactResume(Callback):
                 group["lr"] = group["lr"] * ratio if group["lr"] else new["lr"]
                 if "initial_lr" in group:
                     group["initial_lr"] = new["initial_lr"]
-        for config, old, new in zip(trainer.lr_scheduler_configs, saved["schedulers"], self.built["schedulers"], strict=True):
+        for config, old, new in zip(
+            trainer.lr_scheduler_configs, saved["schedulers"], self.built["schedulers"], strict=True
+        ):
             changed = {name: value for name, value in new.items() if name in old and value != old[name]}
             config.scheduler.load_state_dict({**config.scheduler.state_dict(), **changed})
 
 
-PROGRESS = {"params", "last_epoch", "_step_count", "_last_lr", "_get_lr_called_within_step", "_is_initial", "best", "num_bad_epochs"}
+PROGRESS = {
+    "params",
+    "last_epoch",
+    "_step_count",
+    "_last_lr",
+    "_get_lr_called_within_step",
+    "_is_initial",
+    "best",
+    "num_bad_epochs",
+}
 """What an optimizer's group or a scheduler holds beside its arguments."""
 
 
@@ -92,8 +104,12 @@ def _add_windows(windows: list[dict[str, Any]], world: int) -> dict[str, Any]:
 
 
 def _random_states() -> dict[str, Any]:
-    algorithm, keys, *rest = np.random.get_state()  # noqa: NPY002  # the global stream is what others draw from
-    states = {"torch": torch.get_rng_state(), "numpy": [algorithm, keys.tolist(), *rest], "python": random.getstate()}
+    algorithm, keys, *rest = np.random.get_state(legacy=True)  # noqa: NPY002  # the global stream is what others draw from
+    states = {
+        "torch": torch.get_rng_state(),
+        "numpy": [algorithm, np.asarray(keys).tolist(), *rest],
+        "python": random.getstate(),
+    }
     return {**states, "cuda": torch.cuda.get_rng_state_all()} if torch.cuda.is_available() else states
 
 

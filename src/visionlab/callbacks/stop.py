@@ -14,10 +14,11 @@ class Stopped(BaseException):
 
 
 class StopOnSignal(Callback):
-    """On SIGINT or SIGTERM, finishes the step, saves, and raises :class:`Stopped`; a second one ends the run at once, unsaved.
+    """On SIGINT or SIGTERM, finishes the step, saves, and raises :class:`Stopped`; a second one ends the run at once,
+    unsaved.
 
-    Lightning 2.6.6 acts inside the signal handler, saves nothing for SIGTERM and exits with status 0. Processes agree on stopping each
-    time they log.
+    Lightning 2.6.6 acts inside the signal handler, saves nothing for SIGTERM and exits with status 0. Processes agree
+    on stopping each time they log.
     """
 
     def __init__(self) -> None:
@@ -39,7 +40,7 @@ class StopOnSignal(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         accumulating = (batch_idx + 1) % trainer.accumulate_grad_batches != 0
-        agree = trainer.world_size == 1 or trainer.global_step % trainer.log_every_n_steps == 0
+        agree = trainer.world_size == 1 or trainer.global_step % trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
         # after the last batch comes validation, and then the checkpoint of the epoch's end
         last = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
         if agree and not accumulating and not last and self._wanted(trainer):

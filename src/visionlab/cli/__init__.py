@@ -1,4 +1,6 @@
-"""The command line. Each command is a module that is imported only when it is called, so that help and data commands load no torch."""
+"""The command line. Each command is a module that is imported only when it is called, so that help and data commands
+load no torch.
+"""
 
 import importlib
 import os
@@ -33,7 +35,8 @@ def main(argv: list[str] | None = None) -> int:
         argv: the words after ``visionlab``; the process's own if None.
 
     Returns:
-        The exit status: 0; 1 if the run failed; 2 if what was asked for is wrong; 128 plus the signal that stopped the run.
+        The exit status: 0; 1 if the run failed; 2 if what was asked for is wrong; 128 plus the signal that stopped the
+        run.
     """
     argv = sys.argv[1:] if argv is None else argv
     if not argv or argv[0] in ("-h", "--help"):

@@ -9,7 +9,8 @@ from visionlab.run import Run
 HELP = """usage: visionlab {command} RUN [--ckpt_path FILE] [--KEY VALUE ...]
        visionlab {command} --config RECIPE.yaml --ckpt_path FILE [--runs DIR] [--KEY VALUE ...]
 
-Evaluates a run's best weights, or those of a checkpoint, on the {split} split, and prints the results. They are left in the run folder.
+Evaluates a run's best weights, or those of a checkpoint, on the {split} split, and prints the results. They are left in
+the run folder.
 """
 
 
@@ -32,19 +33,18 @@ def main(argv: list[str]) -> int:
     if not checkpoint.is_file():
         raise FileNotFoundError(f"there is no checkpoint {checkpoint}")
 
-    from lightning.pytorch.utilities.rank_zero import rank_zero_only
-
     from visionlab.cli.building import build
     from visionlab.cli.table import results_table
+    from visionlab.processes import is_first
 
     experiment = build(request.args)
     data = experiment.datamodule
     if command == "test" and not data.test_has_labels:
         raise ValueError(f"the test split of {type(data).__name__} has no labels; use visionlab validate")
     run = request.run
-    if run is None and rank_zero_only.rank == 0:
+    if run is None and is_first():
         run = Run.create(options.runs / request.name, experiment.recipe)
-    trainer = experiment.start(run if rank_zero_only.rank == 0 else None, record=False)
+    trainer = experiment.start(run if is_first() else None, record=False)
     evaluate = trainer.test if command == "test" else trainer.validate
     evaluate(experiment.model, datamodule=data, ckpt_path=checkpoint, verbose=False)
     if experiment.run is not None:

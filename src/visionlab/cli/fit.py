@@ -18,12 +18,12 @@ HELP = """usage: visionlab fit --config RECIPE.yaml [--resume auto|RUN|CHECKPOIN
 Trains by a recipe into a new run folder, tests the weights that did best, and prints the results.
 
   --config RECIPE.yaml   the experiment, complete in one file
-  --resume auto          continue this job's run, or the newest unfinished one with the same configuration, else start anew
-  --resume RUN           continue the run in this folder; what the command line says wins over what was saved
+  --resume auto          continue this job's run, or the newest unfinished one with the same configuration, else start
+  anew --resume RUN           continue the run in this folder; what the command line says wins over what was saved
   --resume CHECKPOINT    continue from this file
   --runs DIR             where run folders are made (runs)
-  --KEY VALUE            override any key of the recipe: --trainer.max_epochs 3 --model.init_args.optimizer.init_args.lr 0.1
-  --print_config         print the resolved configuration and stop
+  --KEY VALUE            override any key of the recipe: --trainer.max_epochs 3 --model.init_args.optimizer.init_args.lr
+  0.1 --print_config         print the resolved configuration and stop
   --trainer.help, --model.help CLASS, --data.help CLASS   list every key
 """
 
@@ -43,15 +43,14 @@ def main(argv: list[str]) -> int:
 
 
 def _fit(request: Request, runs: Path, resume: str | None) -> int:
-    from lightning.pytorch.utilities.rank_zero import rank_zero_only
-
     from visionlab.callbacks.stop import Stopped
     from visionlab.cli.building import build
+    from visionlab.processes import is_first
 
     experiment = build(request.args)
     parent = runs / request.name
     run, checkpoint = _where_to_continue(experiment, parent, resume)
-    if rank_zero_only.rank == 0:
+    if is_first():
         if run is None:
             run = Run.create(parent, experiment.recipe)
         else:
@@ -71,10 +70,13 @@ def _fit(request: Request, runs: Path, resume: str | None) -> int:
         _end(experiment, "failed")
         if run is not None:
             (run.folder / "error.txt").write_text(traceback.format_exc())
-            if (failure := _what_failed(error, run)) is not None:
-                print(f"visionlab: {failure}", file=sys.stderr)
-                return 1
-        raise
+        if (failure := _failure(error)) is None:
+            raise
+        if run is not None:
+            last = run.newest_checkpoint()
+            good = f"the last good checkpoint is {last}" if last else "there is no checkpoint yet"
+            print(f"visionlab: {failure}; {good}", file=sys.stderr)
+        return 1
     _end(experiment, "finished")
     return 0
 
@@ -101,30 +103,23 @@ def _train_and_test(experiment: "Experiment", run: Run | None, checkpoint: Path 
     task, data = experiment.model, experiment.datamodule
     trainer.fit(task, datamodule=data, ckpt_path=checkpoint)
     best = experiment.checkpoints.folder / "best.ckpt"
-    if trainer.interrupted or trainer.fast_dev_run:
+    if trainer.interrupted or trainer.fast_dev_run:  # type: ignore[attr-defined]
         return
     stage = "test" if data.test_has_labels else "val"
     evaluate = trainer.test if data.test_has_labels else trainer.validate
     evaluate(task, datamodule=data, ckpt_path=best, verbose=False)
-    if run is None:
-        return
-    title = f"{request_title(run)}, {stage}" if data.test_has_labels else f"{request_title(run)}, val (the test split has no labels)"
-    print(results_table(title, run, stage, experiment.task_name))
-    print(f"run folder: {run.folder}")
+    if run is not None:
+        note = "" if data.test_has_labels else " (the test split has no labels)"
+        print(results_table(f"{run.folder.parent.name}, {stage}{note}", run, stage, experiment.task_name))
+        print(f"run folder: {run.folder}")
 
 
-def request_title(run: Run) -> str:
-    return run.folder.parent.name
-
-
-def _what_failed(error: Exception, run: Run) -> str | None:
-    """A line about a failure that is not a mistake in what was asked for."""
-    last = run.newest_checkpoint()
-    good = f"the last good checkpoint is {last}" if last else "there is no checkpoint yet"
+def _failure(error: Exception) -> str | None:
+    """A line about a failure that is neither a mistake in what was asked for nor a fault of the program."""
     if isinstance(error, FloatingPointError):
-        return f"{error}; {good}"
+        return str(error)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return f"the disk is full ({error.strerror}: {error.filename or run.folder}); {good}"
+        return f"the disk is full ({error.strerror})"
     return None
 
 

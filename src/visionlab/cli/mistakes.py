@@ -22,7 +22,9 @@ def explain(report: str, argv: list[str]) -> str:
     """
     where = ".".join(re.findall(r'Parser key "([^"]+)"', report))
     prefix = f"{where}: " if where and where != "config" else ""
-    if found := re.search(r"Option '([^']+)' is not accepted|does not accept option '([^']+)'|unrecognized arguments: --(\S+)", report):
+    if found := re.search(
+        r"Option '([^']+)' is not accepted|does not accept option '([^']+)'|unrecognized arguments: --(\S+)", report
+    ):
         option = next(group for group in found.groups() if group)
         return f"{prefix}there is no argument {option!r}{nearest(option, _known_arguments(argv))}"
     if found := re.search(r"module '([^']+)' has no attribute '([^']+)'", report):
@@ -31,13 +33,21 @@ def explain(report: str, argv: list[str]) -> str:
         return f"{prefix}{module} has no class {name!r}{nearest(name, classes, module)}"
     if found := re.search(r"No module named '([^']+)'", report):
         return f"{prefix}there is no module {found[1]!r}{_nearest_module(found[1])}"
-    errors = [line.strip(" -") for line in report.splitlines() if not re.match(r"\s*(Given value|Subtypes|Errors)", line)]
-    told = [line for line in errors if not re.match(r"(Parser key|Does not validate|Problem with|Expected a <class 'NoneType'>)", line)]
+    errors = [
+        line.strip(" -") for line in report.splitlines() if not re.match(r"\s*(Given value|Subtypes|Errors)", line)
+    ]
+    told = [
+        line
+        for line in errors
+        if not re.match(r"(Parser key|Does not validate|Problem with|Expected a <class 'NoneType'>)", line)
+    ]
     return prefix + " ".join((told or errors)[:2])
 
 
 def nearest(word: str, candidates: Iterable[str], package: str = "") -> str:
-    """``; did you mean 'x'?``, or nothing where no candidate is near. Of a dotted word the last part that differs counts."""
+    """``; did you mean 'x'?``, or nothing where no candidate is near. Of a dotted word the last part that differs
+    counts.
+    """
     known = set(candidates)
     last = word.split(".")[-1]
     found = difflib.get_close_matches(word, known, 1) or difflib.get_close_matches(last, known, 1)
@@ -58,8 +68,18 @@ def _nearest_module(name: str) -> str:
 def _known_arguments(argv: list[str]) -> set[str]:
     """The arguments of the trainer, of every class that the recipe names, and the recipe's own top-level keys."""
     trainer = list(inspect.signature(Trainer.__init__).parameters)
-    known = {"model", "data", "trainer", "seed_everything", "save_every_n_steps", *trainer, *(f"trainer.{name}" for name in trainer)}
-    recipes = [yaml.safe_load(Path(word).read_text()) for word in argv if word.endswith(".yaml") and Path(word).is_file()]
+    known = {
+        "model",
+        "data",
+        "trainer",
+        "seed_everything",
+        "save_every_n_steps",
+        *trainer,
+        *(f"trainer.{name}" for name in trainer),
+    }
+    recipes = [
+        yaml.safe_load(Path(word).read_text()) for word in argv if word.endswith(".yaml") and Path(word).is_file()
+    ]
     for path in _class_paths([*recipes, *({"class_path": word} for word in argv)]):
         module, _, name = path.rpartition(".")
         try:

@@ -17,7 +17,8 @@ HELP = """usage: visionlab predict RUN IMAGE... [--output DIR] [--ckpt_path FILE
 
 Predicts image files, and all images in folders, with a run's best weights, or those of a checkpoint.
 
-  --output DIR   where to write predictions.csv (image,rank,class,score: the five best classes of each image) and pictures of
+  --output DIR   where to write predictions.csv (image,rank,class,score: the five best classes of each image) and
+  pictures of
                  the images with their predictions (RUN/predictions)
 """
 
@@ -26,7 +27,9 @@ PER_SHEET = 64
 
 
 def main(argv: list[str]) -> int:
-    """Run ``visionlab predict``; returns the exit status: 2 if any file could not be read, after all others were predicted."""
+    """Run ``visionlab predict``; returns the exit status: 2 if any file could not be read, after all others were
+    predicted.
+    """
     if {"-h", "--help"} & set(argv):
         print(HELP, end="")
         return 0
@@ -109,7 +112,7 @@ def predict(run: Run, checkpoint: Path, paths: list[Path], output: Path) -> list
                 shown, captions = [], []
     if shown:
         _leave_sheet(output, len(paths), shown, captions)
-    print(f"{len(paths) - len(unreadable)} of {len(paths)} images predicted: {output / 'predictions.csv'} and pictures beside it")
+    print(print(f"{predicted} of {len(paths)} images predicted into {output}"))
     return unreadable
 
 

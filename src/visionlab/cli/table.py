@@ -25,7 +25,9 @@ def results_table(title: str, run: Run, stage: str, net: str) -> str:
     widths = [max(len(row[i]) for row in [head, *body]) for i in range(len(head))]
 
     def line(row: list[str]) -> str:
-        return "  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))).rstrip()
+        return "  ".join(
+            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
 
     rule = "-" * (sum(widths) + 2 * len(widths) - 2)
     return "\n".join(["", title, rule, line(head), *map(line, body), rule])

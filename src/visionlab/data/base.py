@@ -26,7 +26,8 @@ class ImageDataset(Protocol):
         """The batch of ``keys``, in the form that :mod:`visionlab.batch` gives for the task.
 
         Where the split is augmented, the augmentation of an image is a function of (seed, epoch, index) alone: see
-        :func:`visionlab.data.sampling.sample_seeds`. ``ids`` are the indices, and ``PADDING`` for the last ``keys.padded`` of them.
+        :func:`visionlab.data.sampling.sample_seeds`. ``ids`` are the indices, and ``PADDING`` for the last
+        ``keys.padded`` of them.
         """
 
     def image(self, index: int) -> npt.NDArray[np.uint8]:
@@ -37,12 +38,14 @@ class ImageDataset(Protocol):
 
 
 class DataModule(LightningDataModule, ABC):
-    """A data set. A subclass gives ``classes``, ``dataset``, ``metrics`` and ``read``; sampling and loading are the same for all.
+    """A data set. A subclass gives ``classes``, ``dataset``, ``metrics`` and ``read``; sampling and loading are the
+    same for all.
 
     Args:
         batch_size: images per process and training step.
         eval_batch_size: images per process and evaluation step; ``batch_size`` if None.
-        num_workers: processes per loader; 0 loads in the training process, which is fastest for data sets kept in memory.
+        num_workers: processes per loader; 0 loads in the training process, which is fastest for data sets kept in
+            memory.
 
     Attributes:
         monitor: the metric that says which weights are best, as ``<protocol>/<metric>`` of ``metrics()``.
@@ -77,8 +80,8 @@ class DataModule(LightningDataModule, ABC):
     def metrics(self) -> dict[str, Metric]:
         """New official metrics, by protocol.
 
-        Each is updated by ``update(predictions, batch)`` and computes a dict by metric name: scalars, ``(C,)`` values by class, and
-        matrices. A run logs the scalars as ``<stage>/<protocol>/<metric>``.
+        Each is updated by ``update(predictions, batch)`` and computes a dict by metric name: scalars, ``(C,)`` values
+        by class, and matrices. A run logs the scalars as ``<stage>/<protocol>/<metric>``.
         """
 
     @abstractmethod
@@ -99,7 +102,12 @@ class DataModule(LightningDataModule, ABC):
         return [{"id": i, "index": i, "name": name} for i, name in enumerate(self.classes)]
 
     def setup(self, stage: str) -> None:
-        splits: dict[str, tuple[Split, ...]] = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ()}
+        splits: dict[str, tuple[Split, ...]] = {
+            "fit": ("train", "val"),
+            "validate": ("val",),
+            "test": ("test",),
+            "predict": (),
+        }
         for split in splits[stage]:
             if split not in self.datasets:
                 self.datasets[split] = self.dataset(split)
@@ -117,7 +125,9 @@ class DataModule(LightningDataModule, ABC):
 
     def _eval_loader(self, split: Split) -> Loader:
         dataset = self.datasets[split]
-        return self._loader(dataset, EvalBatches(len(dataset), self.eval_batch_size, rank=self._rank, world=self._world))
+        return self._loader(
+            dataset, EvalBatches(len(dataset), self.eval_batch_size, rank=self._rank, world=self._world)
+        )
 
     def _loader(self, dataset: ImageDataset, batches: TrainBatches | EvalBatches) -> Loader:
         on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
@@ -133,5 +143,7 @@ class DataModule(LightningDataModule, ABC):
 
 
 def run_seed() -> int:
-    """The seed of this run, which orders and augments the training images: where ``seed_everything`` leaves it, else 0."""
+    """The seed of this run, which orders and augments the training images: where ``seed_everything`` leaves it, else
+    0.
+    """
     return int(os.environ.get("PL_GLOBAL_SEED", "0"))

@@ -1,8 +1,9 @@
 """Exact sampling: which image goes where is a function of (seed, epoch), whatever the number of processes and workers.
 
-Training visits a permutation that depends on (seed, epoch) alone, in global batches; a run that is interrupted in mid-epoch continues at
-the global batch where it stopped. Evaluation visits every image exactly once over all processes: where processes would have unequally
-many batches, which collectives do not survive, an image is repeated under the id :data:`visionlab.batch.PADDING`.
+Training visits a permutation that depends on (seed, epoch) alone, in global batches; a run that is interrupted in
+mid-epoch continues at the global batch where it stopped. Evaluation visits every image exactly once over all processes:
+where processes would have unequally many batches, which collectives do not survive, an image is repeated under the id
+:data:`visionlab.batch.PADDING`.
 """
 
 from collections.abc import Iterator
@@ -33,7 +34,8 @@ class TrainBatches(Sampler[Keys]):
 
     Attributes:
         epoch: set before each iteration.
-        start: the number of images of this epoch, over all processes, that were processed before; used up by one iteration.
+        start: the number of images of this epoch, over all processes, that were processed before; used up by one
+            iteration.
 
     Raises:
         ValueError: if the split is smaller than one global batch.
@@ -42,7 +44,7 @@ class TrainBatches(Sampler[Keys]):
     def __init__(self, size: int, batch_size: int, seed: int, *, rank: int = 0, world: int = 1) -> None:
         if size < batch_size * world:
             raise ValueError(
-                f"the training split has {size} images, fewer than one batch of {batch_size} on each of {world} processes: "
+                f"the training split has {size} images, fewer than a batch of {batch_size} on {world} processes: "
                 f"lower data.init_args.batch_size to {size // world} or less"
             )
         self.size, self.batch_size, self.seed, self.rank, self.world = size, batch_size, seed, rank, world
@@ -62,7 +64,9 @@ class TrainBatches(Sampler[Keys]):
 
 
 class EvalBatches(Sampler[Keys]):
-    """One process's share of a split in order: every image once over all processes, and equally many batches on each."""
+    """One process's share of a split in order: every image once over all processes, and equally many batches on
+    each.
+    """
 
     def __init__(self, size: int, batch_size: int, *, rank: int = 0, world: int = 1) -> None:
         self.size, self.batch_size, self.rank, self.world = size, batch_size, rank, world
@@ -86,11 +90,12 @@ class EvalBatches(Sampler[Keys]):
 class Loader(DataLoader[Any]):
     """A loader of whole batches that can be continued in mid-epoch.
 
-    The dataset gives a batch for :class:`Keys` by ``__getitems__``; nothing is collated after it. The loader has a generator of its own,
-    so that making an iterator draws nothing from the global random stream.
+    The dataset gives a batch for :class:`Keys` by ``__getitems__``; nothing is collated after it. The loader has a
+    generator of its own, so that making an iterator draws nothing from the global random stream.
 
-    Lightning 2.6.6 makes the iterator of the first epoch after resuming before it tells the sampler which epoch that is, so the
-    loader asks the trainer when its iterator is made; and the position it saves is what was processed, not what was prefetched.
+    Lightning 2.6.6 makes the iterator of the first epoch after resuming before it tells the sampler which epoch that
+    is, so the loader asks the trainer when its iterator is made; and the position it saves is what was processed, not
+    what was prefetched.
     """
 
     def __init__(
@@ -116,7 +121,7 @@ class Loader(DataLoader[Any]):
 
     def __iter__(self) -> Any:
         if isinstance(self.batches, TrainBatches) and self.trainer is not None:
-            self.batches.epoch = self.trainer.fit_loop.epoch_progress.current.processed
+            self.batches.epoch = self.trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined]
         return super().__iter__()
 
     def state_dict(self) -> dict[str, int]:
@@ -124,7 +129,7 @@ class Loader(DataLoader[Any]):
         if not isinstance(self.batches, TrainBatches) or self.trainer is None:
             return {"images": 0}
         # `completed` is one behind while on_train_batch_end runs
-        processed = self.trainer.fit_loop.epoch_loop.batch_progress.current.processed
+        processed = self.trainer.fit_loop.epoch_loop.batch_progress.current.processed  # type: ignore[attr-defined]
         return {"images": processed * self.batches.batch_size * self.batches.world}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
@@ -137,12 +142,13 @@ class Loader(DataLoader[Any]):
 def sample_seeds(seed: int, keys: Keys) -> npt.NDArray[np.uint64]:
     """One random seed an image, a function of (seed, epoch, index) alone.
 
-    Counter-based, by SplitMix64's finalizer (Steele, Lea and Flood 2014, figure 15), so that a whole batch is seeded at once.
+    Counter-based, by SplitMix64's finalizer (Steele, Lea and Flood 2014, figure 15), so that a whole batch is seeded at
+    once.
 
     Returns:
         ``(B,)`` ``uint64``.
     """
-    state = mix(np.uint64(seed % 2**64) + np.uint64(0x9E3779B97F4A7C15))
+    state = mix(np.uint64((seed + 0x9E3779B97F4A7C15) % 2**64))
     state = mix(state ^ np.uint64(keys.epoch))
     return np.asarray(mix(state ^ keys.indices.astype(np.uint64)))
 

@@ -1,4 +1,6 @@
-"""What all tasks share: the net, the optimizer, one ``step`` for every stage, exact metrics, and logging that costs next to nothing."""
+"""What all tasks share: the net, the optimizer, one ``step`` for every stage, exact metrics, and logging that costs
+next to nothing.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
@@ -20,8 +22,8 @@ from visionlab.processes import gather
 
 @dataclass
 class LRSchedule:
-    """A learning-rate scheduler and when it steps. Several act together, for torch's schedulers chain: a warm-up per step and a decay per
-    epoch are two of these.
+    """A learning-rate scheduler and when it steps. Several act together, for torch's schedulers chain: a warm-up per
+    step and a decay per epoch are two of these.
 
     Attributes:
         scheduler: any scheduler of torch, by class path; its optimizer comes from the task.
@@ -37,9 +39,9 @@ class LRSchedule:
 class Task(LightningModule, ABC):
     """How a batch becomes losses, predictions and metrics. A subclass gives ``step``.
 
-    The official metrics come from the data set. Training losses are summed on the device and logged every ``log_every_n_steps`` steps as
-    the exact mean since the last time; evaluation is computed once an epoch. The x-axis of everything logged is the number of optimizer
-    steps taken.
+    The official metrics come from the data set. Training losses are summed on the device and logged every
+    ``log_every_n_steps`` steps as the exact mean since the last time; evaluation is computed once an epoch. The x-axis
+    of everything logged is the number of optimizer steps taken.
 
     Args:
         num_classes: of the data set, which the command line links to it.
@@ -49,7 +51,8 @@ class Task(LightningModule, ABC):
 
     Attributes:
         records: what the last evaluation kept about each image, by name, ``(N, ...)``, in the order of ``ids``.
-        results: by stage (``val``, ``test``), all that the last evaluation computed, by logged name: scalars, values by class, matrices.
+        results: by stage (``val``, ``test``), all that the last evaluation computed, by logged name: scalars, values by
+            class, matrices.
         losses: the per-image losses of the evaluation that runs or ran last.
         metrics: the metrics of the data set, by protocol.
     """
@@ -75,7 +78,8 @@ class Task(LightningModule, ABC):
 
     @abstractmethod
     def step(self, batch: Any) -> Step:
-        """The one forward pass that training, evaluation, prediction and attacks share; see :class:`visionlab.batch.Step`.
+        """The one forward pass that training, evaluation, prediction and attacks share; see
+        :class:`visionlab.batch.Step`.
 
         Args:
             batch: as :mod:`visionlab.batch` gives it for the task, on the task's device, images float in [0, 1].
@@ -86,15 +90,17 @@ class Task(LightningModule, ABC):
             self.metrics = self.trainer.datamodule.metrics()  # type: ignore[attr-defined]
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        images = batch["images"]
+        images, dtype = batch["images"], self.dtype
+        assert isinstance(dtype, torch.dtype)
         if isinstance(images, Tensor):
-            return {**batch, "images": to_unit(images, self.dtype)}
-        return {**batch, "images": [to_unit(image, self.dtype) for image in images]}
+            return {**batch, "images": to_unit(images, dtype)}
+        return {**batch, "images": [to_unit(image, dtype) for image in images]}
 
     def configure_optimizers(self) -> Any:
         optimizer = self.make_optimizer(p for p in self.parameters() if p.requires_grad)
         schedulers = [
-            {"scheduler": s.scheduler(optimizer), "interval": s.interval, "monitor": s.monitor} for s in self.lr_schedules
+            {"scheduler": s.scheduler(optimizer), "interval": s.interval, "monitor": s.monitor}
+            for s in self.lr_schedules
         ]
         return [optimizer], schedulers
 
@@ -104,7 +110,7 @@ class Task(LightningModule, ABC):
         self._add_to_window({**losses, "loss": total} if len(losses) > 1 else {"loss": total})
         accumulate = self.trainer.accumulate_grad_batches
         steps_now = (batch_idx + 1) % accumulate == 0 or batch_idx + 1 == self.trainer.num_training_batches
-        if steps_now and (self.global_step + 1) % self.trainer.log_every_n_steps == 0:
+        if steps_now and (self.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             self._log_window()
         return total
 
@@ -150,7 +156,9 @@ class Task(LightningModule, ABC):
             logger.log_metrics({"epoch": self.current_epoch, **scalars}, step)
 
     def _add_to_window(self, losses: dict[str, Tensor]) -> None:
-        """Sum on the device, without waiting for it: a call of ``self.log`` costs 0.3 ms a step however seldom it logs."""
+        """Sum on the device, without waiting for it: a call of ``self.log`` costs 0.3 ms a step however seldom it
+        logs.
+        """
         for name, loss in losses.items():
             detached = loss.detach().double() if loss.device.type != "mps" else loss.detach()
             self.window[name] = self.window[name] + detached if name in self.window else detached
@@ -165,13 +173,18 @@ class Task(LightningModule, ABC):
         states = gather(self.window_state())
         batches = sum(state["batches"] for state in states)
         means = {f"train/{name}": sum(state["sums"][name] for state in states) / batches for name in self.window}
-        rates = {f"train/lr{'' if i == 0 else f'_{i}'}": g["lr"] for i, g in enumerate(self.trainer.optimizers[0].param_groups)}
+        rates = {
+            f"train/lr{'' if i == 0 else f'_{i}'}": g["lr"]
+            for i, g in enumerate(self.trainer.optimizers[0].param_groups)
+        }
         self.log("train/loss", means["train/loss"], prog_bar=True, logger=False)
         self._tell_loggers(means | rates, self.global_step + 1)
         self.load_window_state({"sums": {}, "batches": 0})
 
     def window_state(self) -> dict[str, Any]:
-        """The sums of the training losses since they were last logged, as plain numbers, to be saved for an exact continuation."""
+        """The sums of the training losses since they were last logged, as plain numbers, to be saved for an exact
+        continuation.
+        """
         return {"sums": {name: float(value) for name, value in self.window.items()}, "batches": self.window_batches}
 
     def load_window_state(self, state: dict[str, Any]) -> None:
@@ -189,10 +202,14 @@ class Task(LightningModule, ABC):
         first = torch.inf if self.first_bad_step is None else float(self.first_bad_step)
         first = min(gather(first))
         if first < torch.inf:
-            raise FloatingPointError(f"the training loss was not finite at step {int(first)} (epoch {self.current_epoch})")
+            raise FloatingPointError(
+                f"the training loss was not finite at step {int(first)} (epoch {self.current_epoch})"
+            )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.check_finite()
         for name, value in self.named_parameters():
             if not value.isfinite().all():
-                raise FloatingPointError(f"{name} was not finite after step {self.global_step} (epoch {self.current_epoch})")
+                raise FloatingPointError(
+                    f"{name} was not finite after step {self.global_step} (epoch {self.current_epoch})"
+                )

@@ -46,7 +46,8 @@ class Classification(Task):
 
 
 class MultiLabelClassification(Task):
-    """Any number of labels an image: a sigmoid and binary cross-entropy for each class, averaged over the classes whose label is known.
+    """Any number of labels an image: a sigmoid and binary cross-entropy for each class, averaged over the classes whose
+    label is known.
 
     Args:
         num_classes: of the data set.
