@@ -5,13 +5,9 @@ import csv
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from visionlab.run import Run
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
 
 HELP = """usage: visionlab predict RUN IMAGE... [--output DIR] [--ckpt_path FILE]
 
@@ -76,47 +72,48 @@ def predict(run: Run, checkpoint: Path, paths: list[Path], output: Path) -> list
     Returns:
         A message for each file that could not be read.
     """
+    import numpy as np
     import torch
     from tqdm import tqdm
 
     from visionlab.data.images import read_image
     from visionlab.load import load
+    from visionlab.pictures.grids import grid
 
     loaded = load(run.folder, checkpoint)
-    task, data = loaded.task, loaded.data
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    task.to(device)
+    task = loaded.task.to(device)
     output.mkdir(parents=True, exist_ok=True)
     unreadable: list[str] = []
-    shown: list[npt.NDArray[np.uint8]] = []
-    captions: list[str] = []
-    with (output / "predictions.csv").open("w", newline="") as file:
+    with (output / "predictions.csv").open("w", newline="") as file, torch.inference_mode():
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["image", "rank", "class", "score"])
-        for path in tqdm(paths, unit="image", disable=None):
-            try:
-                image = torch.from_numpy(data.read(path).transpose(2, 0, 1).copy())
-            except ValueError as error:
-                unreadable.append(str(error))
+        for number, some in enumerate(tqdm(list(batched(paths, PER_SHEET)), unit="sheet", disable=None)):
+            read, images = [], []
+            for path in some:
+                try:
+                    images.append(loaded.data.read(path))
+                    read.append(path)
+                except ValueError as error:
+                    unreadable.append(str(error))
+            if not read:
                 continue
-            batch: Any = {"images": image[None].to(device), "ids": torch.zeros(1, dtype=torch.int64, device=device)}
-            with torch.inference_mode():
-                scores = task.step(task.on_after_batch_transfer(batch, 0)).predict()["scores"][0].cpu()
-            best = scores.topk(min(5, len(scores)))
-            names = [loaded.class_names[i] for i in best.indices.tolist()]
-            writer.writerows([path, rank + 1, names[rank], f"{s:.6f}"] for rank, s in enumerate(best.values.tolist()))
-            shown.append(read_image(path, 3))
-            captions.append(f"{names[0]} {best.values[0]:.0%}")
-            if len(shown) == PER_SHEET:
-                _leave_sheet(output, len(captions), shown, captions)
-                shown, captions = [], []
-    if shown:
-        _leave_sheet(output, len(paths), shown, captions)
-    print(print(f"{predicted} of {len(paths)} images predicted into {output}"))
+            pixels = torch.from_numpy(np.stack(images).transpose(0, 3, 1, 2).copy())
+            batch: Any = {"images": pixels.to(device), "ids": torch.arange(len(read), device=device)}
+            scores = task.step(task.on_after_batch_transfer(batch, 0)).predict()["scores"].cpu()
+            best = scores.topk(min(5, scores.shape[1]))
+            captions = []
+            for path, values, indices in zip(read, best.values.tolist(), best.indices.tolist(), strict=True):
+                names = [loaded.class_names[i] for i in indices]
+                rows = zip(names, values, strict=True)
+                writer.writerows([path, rank, name, f"{score:.6f}"] for rank, (name, score) in enumerate(rows, 1))
+                captions.append(f"{names[0]} {values[0]:.0%}")
+            grid([read_image(path, 3) for path in read], captions=captions).save(output / f"predictions_{number}.png")
+    print(f"{len(paths) - len(unreadable)} of {len(paths)} images predicted into {output}")
     return unreadable
 
 
-def _leave_sheet(output: Path, number: int, images: "list[npt.NDArray[np.uint8]]", captions: list[str]) -> None:
-    from visionlab.pictures.grids import grid
-
-    grid(images, captions=captions).save(output / f"predictions_{number:06d}.png")
+def batched(paths: list[Path], size: int) -> Iterator[list[Path]]:
+    """``itertools.batched``, which Python 3.11 lacks."""
+    for at in range(0, len(paths), size):
+        yield paths[at : at + size]
