@@ -1,10 +1,12 @@
 """A recipe, brought to life: task, data and trainer, with a run folder."""
 
 import copy
+import warnings
 from pathlib import Path
 from typing import Any
 
 import yaml
+from jsonargparse import ArgumentError
 from lightning import Trainer
 from lightning.pytorch.callbacks import ProgressBar, TQDMProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
@@ -18,9 +20,21 @@ from visionlab.callbacks.resume import ExactResume
 from visionlab.callbacks.stop import StopOnSignal
 from visionlab.data.base import DataModule
 from visionlab.loggers import MetricsTable, open_wandb
+from visionlab.mistakes import explain
 from visionlab.processes import is_first
 from visionlab.run import Run
 from visionlab.tasks.base import Task
+
+# every number of ours is gathered from all processes before it is logged
+warnings.filterwarnings("ignore", message=r".*`sync_dist=True`.*")
+# the task brings images to [0, 1]; data sets are not meant to
+warnings.filterwarnings("ignore", message=r".*You have overridden `on_after_batch_transfer` in `LightningModule`.*")
+# training losses are summed over steps, so that none is lost in short epochs
+warnings.filterwarnings("ignore", message=r".*is smaller than the logging interval.*")
+# Lightning's own use of torch
+warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")
+# in-memory data is fastest without loader processes, and recipes choose their number
+warnings.filterwarnings("ignore", message=r".*does not have many workers.*")
 
 
 class Experiment(LightningCLI):
@@ -37,7 +51,7 @@ class Experiment(LightningCLI):
         checkpoints: keeps them, where the run is recorded; made by :meth:`start`.
 
     Raises:
-        jsonargparse.ArgumentError: if the recipe or an argument is wrong.
+        ValueError: if the recipe or an argument is wrong; the message names it, and the nearest right one.
     """
 
     model: Task
@@ -46,6 +60,12 @@ class Experiment(LightningCLI):
     run: Run | None = None
 
     def __init__(self, args: list[str]) -> None:
+        try:
+            self._parse_and_make(args)
+        except ArgumentError as error:
+            raise ValueError(explain(str(error), args)) from error
+
+    def _parse_and_make(self, args: list[str]) -> None:
         super().__init__(
             Task,
             DataModule,

@@ -33,11 +33,11 @@ def main(argv: list[str]) -> int:
     if not checkpoint.is_file():
         raise FileNotFoundError(f"there is no checkpoint {checkpoint}")
 
-    from visionlab.cli.building import build
     from visionlab.cli.table import results_table
+    from visionlab.experiment import Experiment
     from visionlab.processes import is_first
 
-    experiment = build(request.args)
+    experiment = Experiment(request.args)
     data = experiment.datamodule
     if command == "test" and not data.test_has_labels:
         raise ValueError(f"the test split of {type(data).__name__} has no labels; use visionlab validate")

@@ -44,10 +44,10 @@ def main(argv: list[str]) -> int:
 
 def _fit(request: Request, runs: Path, resume: str | None) -> int:
     from visionlab.callbacks.stop import Stopped
-    from visionlab.cli.building import build
+    from visionlab.experiment import Experiment
     from visionlab.processes import is_first
 
-    experiment = build(request.args)
+    experiment = Experiment(request.args)
     parent = runs / request.name
     run, checkpoint = _where_to_continue(experiment, parent, resume)
     if is_first():
