@@ -63,6 +63,17 @@ class SignalAt(Callback):
             os.kill(os.getpid(), self.number)
 
 
+class FailsAt(Callback):
+    """Raises what a broken image raises, in the training step after a number of steps."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if trainer.global_step == self.step:
+            raise ValueError("a broken image")
+
+
 class NoteImages(Callback):
     """Writes down the ids of every training batch."""
 

@@ -16,6 +16,7 @@
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
@@ -115,6 +116,10 @@ class Run:
     def mark(self, state: State) -> None:
         """Write how the run stands."""
         self._write({**self.info, "state": state})
+
+    def discard(self) -> None:
+        """Delete the folder and all that is in it: for a run that ended before its first step."""
+        shutil.rmtree(self.folder)
 
     def newest_checkpoint(self) -> Path | None:
         """The newest checkpoint that is whole; a damaged one is passed over, with a warning."""
