@@ -102,6 +102,10 @@ class FewDigits(MemoryDataModule):
         return images[part], digits.target[:400][part].astype(np.int64)
 
 
+class UnlabelledTest(FewDigits):
+    test_has_labels = False
+
+
 class Noise(Augmentation):
     def __call__(self, images, seeds):
         noise = [np.random.default_rng(seed).integers(0, 30, images.shape[1:]) for seed in seeds.tolist()]

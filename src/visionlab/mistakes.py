@@ -122,7 +122,7 @@ def _misspelt_key(report: str) -> str:
 def _wrong_value(report: str) -> str:
     tail = report[report.rfind("Parser key") :] if "Parser key" in report else ""
     given = re.search(r"(?:Given|Got) value: (.*?)(?:\. Got value: .*)?$", tail, re.MULTILINE)
-    expected = []
+    expected: list[str] = []
     for kind in re.findall(r"Expected an? (<class '[^']+'>|typing\.Literal\[[^]]*\])", tail):
         if literal := re.fullmatch(r"typing\.Literal\[(.*)\]", kind):
             expected += literal[1].split(", ")

@@ -48,7 +48,7 @@ def main(argv: list[str]) -> int:
 
 
 def _fit(request: Request, runs: Path, resume: str | None) -> int:
-    from lightning.pytorch.utilities.exceptions import MisconfigurationException
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
 
     from visionlab.callbacks.stop import Stopped
     from visionlab.experiment import Experiment
