@@ -136,6 +136,17 @@ class NoteImages(Callback):
             file.write(f"{trainer.current_epoch} {batch_idx} {' '.join(map(str, batch['ids'].tolist()))}\n")
 
 
+class KeepFirstBatch(Callback):
+    """Saves the first training batch as the net gets it."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if trainer.global_step == 0:
+            torch.save(dict(batch), self.path)
+
+
 class FewDigits(MemoryDataModule):
     """The first 400 digits of scikit-learn, 320 of them to train and validate on, with noise that is a function of each
     image's seed."""
