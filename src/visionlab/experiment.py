@@ -8,12 +8,13 @@ from typing import Any
 import yaml
 from jsonargparse import ArgumentError
 from lightning import Trainer
-from lightning.pytorch.callbacks import ProgressBar, TQDMProgressBar
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 
 from visionlab.callbacks.checkpoints import AtomicCheckpointIO, Checkpoints
 from visionlab.callbacks.pictures import Pictures
+from visionlab.callbacks.progress import Progress
 from visionlab.callbacks.recipe import KeepRecipe
 from visionlab.callbacks.results import WriteResults
 from visionlab.callbacks.resume import ExactResume
@@ -26,7 +27,7 @@ from visionlab.run import Run
 from visionlab.tasks.base import Task
 
 # every number of ours is gathered from all processes before it is logged
-warnings.filterwarnings("ignore", message=r".*`sync_dist=True`.*")
+warnings.filterwarnings("ignore", message=r".*sync_dist=True.*")
 # the task brings images to [0, 1]; data sets are not meant to
 warnings.filterwarnings("ignore", message=r".*You have overridden `on_after_batch_transfer` in `LightningModule`.*")
 # training losses are summed over steps, so that none is lost in short epochs
@@ -145,7 +146,7 @@ class Experiment(LightningCLI):
             loggers = [MetricsTable(folder / "metrics.csv"), *self._chosen_loggers(chosen, run)]
         given = config["callbacks"] if isinstance(config["callbacks"], list) else [config["callbacks"]]
         if config["enable_progress_bar"] is not False and not any(isinstance(c, ProgressBar) for c in given):
-            callbacks.append(TQDMProgressBar(refresh_rate=20))
+            callbacks.append(Progress())
         self.trainer_defaults["callbacks"] = callbacks
         plugins = config["plugins"] if isinstance(config["plugins"], list) else [config["plugins"]]
         self.trainer = super().instantiate_trainer(
