@@ -19,6 +19,7 @@ from visionlab.callbacks.recipe import KeepRecipe
 from visionlab.callbacks.results import WriteResults
 from visionlab.callbacks.resume import ExactResume
 from visionlab.callbacks.stop import StopOnSignal
+from visionlab.callbacks.throughput import Throughput
 from visionlab.data.base import DataModule
 from visionlab.loggers import MetricsTable, open_wandb
 from visionlab.mistakes import explain
@@ -142,7 +143,7 @@ class Experiment(LightningCLI):
             self.checkpoints = Checkpoints(
                 folder / "checkpoints", f"val/{data.monitor}", data.mode, self.config["save_every_n_steps"]
             )
-            callbacks += [ExactResume(), StopOnSignal(), self.checkpoints]
+            callbacks += [Throughput(folder), ExactResume(), StopOnSignal(), self.checkpoints]
             loggers = [MetricsTable(folder / "metrics.csv"), *self._chosen_loggers(chosen, run)]
         given = config["callbacks"] if isinstance(config["callbacks"], list) else [config["callbacks"]]
         if config["enable_progress_bar"] is not False and not any(isinstance(c, ProgressBar) for c in given):
