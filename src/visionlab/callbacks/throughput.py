@@ -46,11 +46,7 @@ class Throughput(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.is_global_zero:
             return
-        seconds = self.seconds + time.monotonic() - self.since
-        speed = {
-            "steps": trainer.global_step - self.steps,
-            "seconds": seconds,
-            "images_per_second": self.images / seconds,
-        }
+        steps, rate = trainer.global_step - self.steps, self.images / max(self.seconds, 1e-9)
+        speed = {"steps": steps, "seconds": self.seconds, "images_per_second": rate}
         (self.folder / "results").mkdir(parents=True, exist_ok=True)
         (self.folder / "results" / "train.json").write_text(json.dumps(speed, indent=2) + "\n")
