@@ -7,15 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from visionlab.cli.options import require_checkpoint
 from visionlab.run import Run
 
 HELP = """usage: visionlab predict RUN IMAGE... [--output DIR] [--ckpt_path FILE]
 
 Predicts image files, and all images in folders, with a run's best weights, or those of a checkpoint.
 
-  --output DIR   where to write predictions.csv (image,rank,class,score: the five best classes of each image) and
-  pictures of
-                 the images with their predictions (RUN/predictions)
+  --output DIR      where to write predictions.csv (image,rank,class,score: the five best classes of each image) and
+                    pictures of the images with their predictions (RUN/predictions)
+  --ckpt_path FILE  other weights than the run's best
 """
 
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
@@ -33,12 +34,10 @@ def main(argv: list[str]) -> int:
     parser.add_argument("run", type=Path)
     parser.add_argument("images", type=Path, nargs="+")
     parser.add_argument("--output", type=Path)
-    parser.add_argument("--ckpt_path", type=Path)
+    parser.add_argument("--ckpt_path")
     options = parser.parse_args(argv[1:])
     run = Run.open(options.run)
-    checkpoint = run.best if options.ckpt_path is None else options.ckpt_path
-    if not checkpoint.is_file():
-        raise FileNotFoundError(f"there is no checkpoint {checkpoint}")
+    checkpoint = require_checkpoint(str(run.best) if options.ckpt_path is None else options.ckpt_path)
     paths = list(image_files(options.images))
     output = run.folder / "predictions" if options.output is None else options.output
     unreadable = predict(run, checkpoint, paths, output)
