@@ -5,7 +5,6 @@ import csv
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from visionlab.run import Run
 
@@ -13,9 +12,9 @@ HELP = """usage: visionlab predict RUN IMAGE... [--output DIR] [--ckpt_path FILE
 
 Predicts image files, and all images in folders, with a run's best weights, or those of a checkpoint.
 
-  --output DIR   where to write predictions.csv (image,rank,class,score: the five best classes of each image) and
-  pictures of
-                 the images with their predictions (RUN/predictions)
+  --output DIR      where to write predictions.csv (image,rank,class,score: the five best classes of each image) and
+                    pictures of the images with their predictions (RUN/predictions)
+  --ckpt_path FILE  the checkpoint
 """
 
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
@@ -81,11 +80,10 @@ def predict(run: Run, checkpoint: Path, paths: list[Path], output: Path) -> list
     from visionlab.pictures.grids import grid
 
     loaded = load(run.folder, checkpoint)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    task = loaded.task.to(device)
+    loaded.task.to("cuda" if torch.cuda.is_available() else "cpu")
     output.mkdir(parents=True, exist_ok=True)
     unreadable: list[str] = []
-    with (output / "predictions.csv").open("w", newline="") as file, torch.inference_mode():
+    with (output / "predictions.csv").open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["image", "rank", "class", "score"])
         for number, some in enumerate(tqdm(list(batched(paths, PER_SHEET)), unit="sheet", disable=None)):
@@ -98,9 +96,7 @@ def predict(run: Run, checkpoint: Path, paths: list[Path], output: Path) -> list
                     unreadable.append(str(error))
             if not read:
                 continue
-            pixels = torch.from_numpy(np.stack(images).transpose(0, 3, 1, 2).copy())
-            batch: Any = {"images": pixels.to(device), "ids": torch.arange(len(read), device=device)}
-            scores = task.step(task.on_after_batch_transfer(batch, 0)).predict()["scores"].cpu()
+            scores = loaded.predict(np.stack(images))["scores"].cpu()
             best = scores.topk(min(5, scores.shape[1]))
             captions = []
             for path, values, indices in zip(read, best.values.tolist(), best.indices.tolist(), strict=True):
