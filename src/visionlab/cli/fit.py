@@ -19,12 +19,13 @@ HELP = """usage: visionlab fit --config RECIPE.yaml [--resume auto|RUN|CHECKPOIN
 Trains by a recipe into a new run folder, tests the weights that did best, and prints the results.
 
   --config RECIPE.yaml   the experiment, complete in one file
-  --resume auto          continue this job's run, or the newest unfinished one with the same configuration, else start
-  anew --resume RUN           continue the run in this folder; what the command line says wins over what was saved
+  --resume auto          continue this job's run, or the newest unfinished one with the same configuration, else
+                         start anew
+  --resume RUN           continue the run in this folder; what the command line says wins over what was saved
   --resume CHECKPOINT    continue from this file
   --runs DIR             where run folders are made (runs)
-  --KEY VALUE            override any key of the recipe: --trainer.max_epochs 3 --model.init_args.optimizer.init_args.lr
-  0.1 --print_config         print the resolved configuration and stop
+  --KEY VALUE            override any key of the recipe: --trainer.max_epochs 3
+  --print_config         print the resolved configuration and stop
   --trainer.help, --model.help CLASS, --data.help CLASS   list every key
 """
 
