@@ -1,6 +1,7 @@
 """A recipe, brought to life: task, data and trainer, with a run folder."""
 
 import copy
+import logging
 import warnings
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,8 @@ warnings.filterwarnings("ignore", message=r".*is smaller than the logging interv
 warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")
 # in-memory data is fastest without loader processes, and recipes choose their number
 warnings.filterwarnings("ignore", message=r".*does not have many workers.*")
+# Lightning recommends other products on every start
+logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "Tip:" not in record.getMessage())
 
 
 class Experiment(LightningCLI):
