@@ -67,6 +67,25 @@ def test_killed_and_continued_to_equal_bits(recipe, straight, step, workers):
     assert_same_end(straight / "tiny/0", "runs/tiny/0")
 
 
+def test_a_continued_run_takes_the_number_of_threads_it_was_saved_with(recipe, straight):
+    fit_in_child(recipe, *kill_at(33))
+
+    def with_two_threads():
+        torch.set_num_threads(2)
+        return fit(recipe, "--resume", "runs/tiny/0")
+
+    assert wait_for(in_child(with_two_threads)) == 0
+    assert_same_end(straight / "tiny/0", "runs/tiny/0")
+
+
+def test_accumulated_gradients_are_continued_to_equal_bits(recipe):
+    accumulate = ["--trainer.accumulate_grad_batches", "4", "--save_every_n_steps", "3"]
+    assert fit_in_child(recipe, *accumulate, "--runs", "straight") == 0
+    assert fit_in_child(recipe, *accumulate, *kill_at(9)) == -signal.SIGKILL
+    assert fit_in_child(recipe, *accumulate, "--resume", "runs/tiny/0") == 0
+    assert_same_end("straight/tiny/0", "runs/tiny/0")
+
+
 def test_every_image_of_the_interrupted_epoch_is_seen_once(recipe, straight):
     fit_in_child(recipe, *noting("killed"), *kill_at(33))
     fit_in_child(recipe, *noting("continued"), "--resume", "runs/tiny/0")

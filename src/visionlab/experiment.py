@@ -1,6 +1,7 @@
 """A recipe, brought to life: task, data and trainer, with a run folder."""
 
 import copy
+import logging
 import warnings
 from pathlib import Path
 from typing import Any
@@ -9,16 +10,18 @@ import yaml
 from jsonargparse import ArgumentError
 from lightning import Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import ProgressBar, TQDMProgressBar
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 
 from visionlab.callbacks.checkpoints import AtomicCheckpointIO, Checkpoints
 from visionlab.callbacks.pictures import Pictures
+from visionlab.callbacks.progress import Progress
 from visionlab.callbacks.recipe import KeepRecipe
 from visionlab.callbacks.results import WriteResults
 from visionlab.callbacks.resume import ExactResume
 from visionlab.callbacks.stop import StopOnSignal
+from visionlab.callbacks.throughput import Throughput
 from visionlab.data.base import DataModule
 from visionlab.loggers import MetricsTable, open_wandb
 from visionlab.mistakes import explain
@@ -27,7 +30,7 @@ from visionlab.run import Run
 from visionlab.tasks.base import Task
 
 # every number of ours is gathered from all processes before it is logged
-warnings.filterwarnings("ignore", message=r".*`sync_dist=True`.*")
+warnings.filterwarnings("ignore", message=r".*sync_dist=True.*")
 # the task brings images to [0, 1]; data sets are not meant to
 warnings.filterwarnings("ignore", message=r".*You have overridden `on_after_batch_transfer` in `LightningModule`.*")
 # training losses are summed over steps, so that none is lost in short epochs
@@ -36,6 +39,8 @@ warnings.filterwarnings("ignore", message=r".*is smaller than the logging interv
 warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")
 # in-memory data is fastest without loader processes, and recipes choose their number
 warnings.filterwarnings("ignore", message=r".*does not have many workers.*")
+# Lightning recommends other products on every start
+logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "Tip:" not in record.getMessage())
 
 
 class Experiment(LightningCLI):
@@ -147,11 +152,11 @@ class Experiment(LightningCLI):
             self.checkpoints = Checkpoints(
                 folder / "checkpoints", f"val/{data.monitor}", data.mode, self.config["save_every_n_steps"]
             )
-            callbacks += [ExactResume(), StopOnSignal(), self.checkpoints]
+            callbacks += [Throughput(folder), ExactResume(), StopOnSignal(), self.checkpoints]
             loggers = [MetricsTable(folder / "metrics.csv"), *self._chosen_loggers(chosen, run)]
         given = config["callbacks"] if isinstance(config["callbacks"], list) else [config["callbacks"]]
         if config["enable_progress_bar"] is not False and not any(isinstance(c, ProgressBar) for c in given):
-            callbacks.append(TQDMProgressBar(refresh_rate=20))
+            callbacks.append(Progress())
         self.trainer_defaults["callbacks"] = callbacks
         plugins = config["plugins"] if isinstance(config["plugins"], list) else [config["plugins"]]
         try:

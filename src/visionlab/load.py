@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from visionlab.data.base import DataModule
@@ -20,6 +23,20 @@ class Loaded:
     task: Task
     data: DataModule
     class_names: list[str]
+
+    @torch.inference_mode()
+    def predict(self, images: npt.NDArray[np.uint8]) -> Any:
+        """Predict images, on the task's device.
+
+        Args:
+            images: ``(B, H, W, channels)``, as ``data.read`` gives each.
+
+        Returns:
+            The task's predictions, as :mod:`visionlab.batch` has them.
+        """
+        pixels = torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
+        batch: Any = {"images": pixels.to(self.task.device), "ids": torch.arange(len(images), device=self.task.device)}
+        return self.task.step(self.task.on_after_batch_transfer(batch, 0)).predict()
 
 
 def load(folder: str | Path, checkpoint: Path | None = None) -> Loaded:

@@ -43,7 +43,7 @@ class MetricsTable(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        epoch = int(metrics["epoch"])
+        epoch = int(metrics["epoch"]) if "epoch" in metrics else ""  # callbacks of Lightning's do not tell it
         new = not self.path.exists()
         with self.path.open("a", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")

@@ -6,7 +6,7 @@
         run.json        format version, state, command, versions, git commit, W&B id
         config.yaml     the resolved configuration: ``visionlab fit --config`` takes it
         metrics.csv     step,epoch,name,value
-        results/        <stage>.json: the scalars; <stage>_per_class.csv and <stage>_confusion.csv
+        results/        <stage>.json: the scalars; <stage>_per_class.csv, <stage>_confusion.csv; train.json: the speed
         per_image/      <stage>.csv: id, loss, correct or score
         checkpoints/    best.ckpt, last.ckpt, previous.ckpt
         pictures/

@@ -82,7 +82,7 @@ class Pictures(Callback):
             truths = [data.classes[int(records["label"][i])] for i in worst]
             predicted = [_name(data.classes, int(records["prediction"][i])) for i in worst]
             sure = [f"{float(records['confidence'][i]):.0%}" for i in worst]
-            captions = [f"{t} \N{RIGHTWARDS ARROW} {p} {c}" for t, p, c in zip(truths, predicted, sure, strict=True)]
+            captions = [f"{t}\n\N{RIGHTWARDS ARROW} {p} {c}" for t, p, c in zip(truths, predicted, sure, strict=True)]
             sheet = grid(images, captions=captions, colours=[RIGHT if r else WRONG for r in right])
             self._leave(trainer, f"{stage}_worst", sheet)
 

@@ -12,7 +12,8 @@ from visionlab.processes import gather
 
 
 class ExactResume(Callback):
-    """Saves and restores what Lightning 2.6.6 does not: every process's random states and unlogged training losses.
+    """Saves and restores what Lightning 2.6.6 does not: every process's random states, unlogged training losses, and
+    number of threads, on which the last bits of a sum depend.
 
     Restored in ``on_train_start``, for between loading a checkpoint and that hook Lightning makes the iterator of the
     loader.
@@ -34,7 +35,7 @@ class ExactResume(Callback):
         }
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        mine = {"random": _random_states(), "window": pl_module.window_state()}
+        mine = {"random": _random_states(), "window": pl_module.window_state(), "threads": torch.get_num_threads()}
         checkpoint["visionlab"] = {"processes": gather(mine), "built": self.built}
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
@@ -49,6 +50,7 @@ class ExactResume(Callback):
         processes = self.loaded["processes"]
         if len(processes) == trainer.world_size:
             mine = processes[trainer.global_rank]
+            torch.set_num_threads(mine["threads"])
             _restore_random_states(mine["random"])
             pl_module.load_window_state(mine["window"])
         elif trainer.is_global_zero:  # another number of processes: random streams cannot go on, sums can

@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import json
 import sys
 import traceback
 from pathlib import Path
@@ -125,6 +126,8 @@ def _train_and_test(experiment: "Experiment", run: Run | None, checkpoint: Path 
     if run is not None:
         note = "" if data.test_has_labels else " (the test split has no labels)"
         print(results_table(f"{run.folder.parent.name}, {stage}{note}", run, stage, experiment.task_name))
+        speed = json.loads((run.folder / "results" / "train.json").read_text())
+        print("trained {steps} steps in {seconds:.1f} s, {images_per_second:.0f} images/s".format(**speed))
         print(f"run folder: {run.folder}")
 
 

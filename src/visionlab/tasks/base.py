@@ -86,8 +86,9 @@ class Task(LightningModule, ABC):
         """
 
     def setup(self, stage: str) -> None:
-        if self.trainer.datamodule is not None:  # type: ignore[attr-defined]  # absent where loaders are given by hand
-            self.metrics = self.trainer.datamodule.metrics()  # type: ignore[attr-defined]
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        if data is not None:  # loaders may be given by hand
+            self.metrics = {protocol: metric.to(self.device) for protocol, metric in data.metrics().items()}
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         images, dtype = batch["images"], self.dtype
