@@ -37,6 +37,8 @@ warnings.filterwarnings("ignore", message=r".*You have overridden `on_after_batc
 warnings.filterwarnings("ignore", message=r".*is smaller than the logging interval.*")
 # Lightning's own use of torch
 warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")
+# albumentations' defaults are tuples, for which lists do as well
+warnings.filterwarnings("ignore", message=r"(?s).*a tuple is serialized as list.*")
 # in-memory data is fastest without loader processes, and recipes choose their number
 warnings.filterwarnings("ignore", message=r".*does not have many workers.*")
 # Lightning recommends other products on every start

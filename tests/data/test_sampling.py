@@ -62,7 +62,7 @@ def test_the_next_epoch_after_a_continued_one_is_whole():
 
 def test_a_split_smaller_than_a_global_batch_is_an_error_that_says_what_fits():
     TrainBatches(20, 10, seed=0, world=2)
-    with pytest.raises(ValueError, match=r"19 images.*10 on each of 2.*9 or less"):
+    with pytest.raises(ValueError, match=r"19 images.*10 on 2 processes.*9 or less"):
         TrainBatches(19, 10, seed=0, world=2)
 
 

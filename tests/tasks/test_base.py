@@ -65,10 +65,11 @@ def test_schedules_by_step_and_by_epoch_act_together(recipe):
     start, end = text.index("    lr_schedulers:"), text.index("data:")
     schedules = """    lr_schedulers:
     - {scheduler: {class_path: torch.optim.lr_scheduler.LinearLR, init_args: {start_factor: 0.1, total_iters: 9}},
-    interval: step} - {scheduler: {class_path: torch.optim.lr_scheduler.MultiStepLR, init_args: {milestones: [2, 3]}}}
+       interval: step}
+    - {scheduler: {class_path: torch.optim.lr_scheduler.MultiStepLR, init_args: {milestones: [2, 3]}}}
 """
     recipe.write_text(text[:start] + schedules + text[end:])
-    fit(recipe, "--trainer.log_every_n_steps", "1")
+    assert fit(recipe, "--trainer.log_every_n_steps", "1") == 0
     rates = series("train/lr")
     for step in range(1, 73):
         warm_up = min(1, 0.1 + 0.9 * (step - 1) / 9)

@@ -43,9 +43,10 @@ class TrainBatches(Sampler[Keys]):
 
     def __init__(self, size: int, batch_size: int, seed: int, *, rank: int = 0, world: int = 1) -> None:
         if size < batch_size * world:
+            together = f" on {world} processes" if world > 1 else ""
             raise ValueError(
-                f"the training split has {size} images, fewer than a batch of {batch_size} on {world} processes: "
-                f"lower data.init_args.batch_size to {size // world} or less"
+                f"the training split has {size} images, fewer than a batch of {batch_size}{together}: lower "
+                f"data.init_args.batch_size to {size // world} or less"
             )
         self.size, self.batch_size, self.seed, self.rank, self.world = size, batch_size, seed, rank, world
         self.epoch = 0
