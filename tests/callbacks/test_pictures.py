@@ -8,7 +8,6 @@ from PIL import Image
 
 from stand_ins import FewDigits
 from visionlab.callbacks import pictures
-from visionlab.callbacks.pictures import Pictures
 from visionlab.cli import main
 from visionlab.pictures.confusion import confusion
 from visionlab.pictures.grids import grid
@@ -87,7 +86,3 @@ def test_a_continued_run_keeps_the_samples_that_it_began_with(recipe):
     samples.write_bytes(b"kept")
     assert fit(recipe, "--trainer.max_epochs", "2", "--resume", "runs/tiny/0") == 0
     assert samples.read_bytes() == b"kept" != before
-
-
-def test_the_number_on_a_sheet_can_be_chosen():
-    assert Pictures(Path(), images=5).images == 5
