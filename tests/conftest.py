@@ -16,6 +16,7 @@ import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 import visionlab.experiment  # noqa: F401  # imported before any fork, for it takes ten seconds
+from visionlab.cli import main
 
 torch.set_num_threads(1)
 
@@ -115,3 +116,13 @@ def in_processes(function: Callable[[], int], world: int) -> list[int]:
         return in_child(as_rank, {**common, "LOCAL_RANK": str(rank), "RANK": str(rank)})
 
     return [wait_for(child, 120) for child in [start(rank) for rank in range(world)]]
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> Path:
+    """The run folder of ``RECIPE`` after two epochs and the closing test. Copy it before changing it."""
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "tiny.yaml").write_text(RECIPE)
+    short = ["--trainer.max_epochs", "2", "--trainer.logger", "false", "--runs", str(folder)]
+    assert main(["fit", "--config", str(folder / "tiny.yaml"), *short]) == 0
+    return folder / "tiny" / "0"

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,21 @@ class ExplodesAt(TinyNet):
         return logits * torch.nan if here and self.calls > self.step else logits
 
 
+class InfiniteGradientAt(TinyNet):
+    """Gives a finite loss with an infinite gradient in one training step."""
+
+    def __init__(self, num_classes: int, step: int) -> None:
+        super().__init__(num_classes)
+        self.step, self.calls = step, 0
+
+    def forward(self, images):
+        self.calls += self.training
+        logits = super().forward(images)
+        if self.training and self.calls == self.step + 1:
+            logits.register_hook(lambda gradient: gradient * torch.inf)
+        return logits
+
+
 class SignalAt(Callback):
     """Sends this process a signal within the training step that follows a number of steps."""
 
@@ -63,6 +79,52 @@ class SignalAt(Callback):
             os.kill(os.getpid(), self.number)
 
 
+class FailsAt(Callback):
+    """Raises what a broken image raises, in the training step after a number of steps."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if trainer.global_step == self.step:
+            raise ValueError("a broken image")
+
+
+class SignalInValidation(Callback):
+    """Sends this process a signal in the first validation step of an epoch."""
+
+    def __init__(self, epoch: int, number: int) -> None:
+        self.epoch, self.number = epoch, number
+
+    def on_validation_batch_start(self, trainer, pl_module, batch, batch_idx, dataloader_idx=0):
+        if trainer.current_epoch == self.epoch and batch_idx == 0:
+            os.kill(os.getpid(), self.number)
+
+
+class CtrlCTwice(Callback):
+    """Sends this process SIGINT twice within a training step that then takes a minute."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_before_zero_grad(self, trainer, pl_module, optimizer):
+        if trainer.global_step == self.step:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(60)
+
+
+class GrowsAt(Callback):
+    """Puts a number of bytes more into the checkpoints that follow a step."""
+
+    def __init__(self, step: int, size: int) -> None:
+        self.step, self.size = step, size
+
+    def on_save_checkpoint(self, trainer, pl_module, checkpoint):
+        if trainer.global_step > self.step:
+            checkpoint["more"] = torch.zeros(self.size, dtype=torch.uint8)
+
+
 class NoteImages(Callback):
     """Writes down the ids of every training batch."""
 
@@ -72,6 +134,17 @@ class NoteImages(Callback):
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
         with Path(f"{self.path}.{trainer.global_rank}").open("a") as file:
             file.write(f"{trainer.current_epoch} {batch_idx} {' '.join(map(str, batch['ids'].tolist()))}\n")
+
+
+class KeepFirstBatch(Callback):
+    """Saves the first training batch as the net gets it."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if trainer.global_step == 0:
+            torch.save(dict(batch), self.path)
 
 
 class FewDigits(MemoryDataModule):
@@ -89,6 +162,10 @@ class FewDigits(MemoryDataModule):
         images = (digits.images[:400, :, :, None] * 255 / 16).round().astype(np.uint8)
         part = slice(0, 320) if split == "train" else slice(320, 400)
         return images[part], digits.target[:400][part].astype(np.int64)
+
+
+class UnlabelledTest(FewDigits):
+    test_has_labels = False
 
 
 class Noise(Augmentation):

@@ -1,6 +1,7 @@
 """A recipe, brought to life: task, data and trainer, with a run folder."""
 
 import copy
+import logging
 import warnings
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import yaml
 from jsonargparse import ArgumentError
 from lightning import Trainer
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
@@ -37,6 +39,8 @@ warnings.filterwarnings("ignore", message=r".*is smaller than the logging interv
 warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")
 # in-memory data is fastest without loader processes, and recipes choose their number
 warnings.filterwarnings("ignore", message=r".*does not have many workers.*")
+# Lightning recommends other products on every start
+logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "Tip:" not in record.getMessage())
 
 
 class Experiment(LightningCLI):
@@ -64,7 +68,7 @@ class Experiment(LightningCLI):
     def __init__(self, args: list[str]) -> None:
         try:
             self._parse_and_make(args)
-        except ArgumentError as error:
+        except (ArgumentError, ValueError) as error:
             raise ValueError(explain(str(error), args)) from error
 
     def _parse_and_make(self, args: list[str]) -> None:
@@ -117,6 +121,11 @@ class Experiment(LightningCLI):
         return dict(yaml.safe_load(self.recipe))
 
     @property
+    def has_trained(self) -> bool:
+        """Whether a training step was taken."""
+        return self.trainer is not None and self.trainer.global_step > 0
+
+    @property
     def task_name(self) -> str:
         """What a table of results calls the net."""
         return type(self.model.net).__name__
@@ -150,12 +159,18 @@ class Experiment(LightningCLI):
             callbacks.append(Progress())
         self.trainer_defaults["callbacks"] = callbacks
         plugins = config["plugins"] if isinstance(config["plugins"], list) else [config["plugins"]]
-        self.trainer = super().instantiate_trainer(
-            logger=loggers,
-            plugins=[AtomicCheckpointIO(), *(p for p in plugins if p is not None)],
-            use_distributed_sampler=False,  # the loaders share the images out themselves, exactly
-            default_root_dir=folder,
-        )
+        try:
+            self.trainer = super().instantiate_trainer(
+                logger=loggers,
+                plugins=[AtomicCheckpointIO(), *(p for p in plugins if p is not None)],
+                use_distributed_sampler=False,  # the loaders share the images out themselves, exactly
+                default_root_dir=folder,
+            )
+        except (
+            MisconfigurationException,
+            TypeError,
+        ) as error:  # a device that is not there, arguments that exclude each other
+            raise ValueError(f"trainer: {error}") from error
         return self.trainer
 
     def _chosen_loggers(self, chosen: Any, run: Run | None) -> list[Logger]:

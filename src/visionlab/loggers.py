@@ -43,7 +43,7 @@ class MetricsTable(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        epoch = int(metrics["epoch"])
+        epoch = int(metrics["epoch"]) if "epoch" in metrics else ""  # callbacks of Lightning's do not tell it
         new = not self.path.exists()
         with self.path.open("a", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
@@ -110,6 +110,7 @@ def open_wandb(folder: Path, run_id: str, name: str, config: dict[str, Any]) -> 
         run = start(mode)
     except Exception as error:  # W&B's errors have no common base, and tracking must not cost a run
         rank_zero_warn(f"Weights & Biases did not start ({error}); the run is recorded offline in {folder / 'wandb'}")
+        wandb.teardown()  # else W&B's service holds the id to be in use
         run = start("offline")
     # W&B drops what is logged below its own step; our step is logged as a value, and is the x-axis
     run.define_metric("trainer/global_step")

@@ -16,6 +16,7 @@
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
@@ -116,6 +117,10 @@ class Run:
         """Write how the run stands."""
         self._write({**self.info, "state": state})
 
+    def discard(self) -> None:
+        """Delete the folder and all that is in it: for a run that ended before its first step."""
+        shutil.rmtree(self.folder)
+
     def newest_checkpoint(self) -> Path | None:
         """The newest checkpoint that is whole; a damaged one is passed over, with a warning."""
         for name in ("last.ckpt", "previous.ckpt", "best.ckpt"):
@@ -159,12 +164,19 @@ def job_id() -> str | None:
 
 
 def is_whole(checkpoint: Path) -> bool:
-    """Whether a checkpoint is complete and undamaged, by the checksum that torch stores with each of its records."""
+    """Whether a checkpoint is complete and undamaged: by the checksum that torch stores with each of its records, and
+    by opening it, for the checksums do not cover the archive's own directory.
+    """
+    import torch  # not above: the commands that read no checkpoint load no torch
+
     try:
         with zipfile.ZipFile(checkpoint) as archive:
-            return archive.testzip() is None
-    except (zipfile.BadZipFile, EOFError, OSError):
+            if archive.testzip() is not None:
+                return False
+        torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+    except Exception:  # neither reader expects damage, which makes them raise seven kinds of errors
         return False
+    return True
 
 
 def _versions() -> dict[str, str]:

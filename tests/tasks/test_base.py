@@ -54,6 +54,12 @@ def test_validation_stands_in_the_table_at_the_step_it_was_made(recipe):
     assert series("val/loss")[72] == json.loads(Path("runs/tiny/0/results/val.json").read_text())["val/loss"]
 
 
+def test_a_callback_of_lightnings_logs_into_the_table_too(recipe):
+    assert fit(recipe, "--trainer.callbacks+", "LearningRateMonitor", "--trainer.max_epochs", "1") == 0
+    assert series("lr-AdamW")[4] == pytest.approx(0.01, rel=0.01)
+    assert series("val/loss").keys() == {18}
+
+
 def test_schedules_by_step_and_by_epoch_act_together(recipe):
     text = recipe.read_text()
     start, end = text.index("    lr_schedulers:"), text.index("data:")

@@ -5,7 +5,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import torch
 from lightning import LightningModule, Trainer
@@ -28,7 +28,7 @@ class AtomicCheckpointIO(CheckpointIO):
         beside = target.with_name(f".{target.name}.tmp")
         try:
             with beside.open("wb") as file:
-                torch.save(checkpoint, file)
+                _write(checkpoint, file)
                 file.flush()
                 os.fsync(file.fileno())
             beside.replace(target)
@@ -142,6 +142,16 @@ class Checkpoints(Checkpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best_value = state_dict["best_value"]
+
+
+def _write(checkpoint: dict[str, Any], file: BinaryIO) -> None:
+    try:
+        torch.save(checkpoint, file)
+    except RuntimeError as error:
+        # where writing fails, torch goes on to close its archive, and complains of the position instead
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from error
+        raise
 
 
 def _link(source: Path, target: Path) -> None:

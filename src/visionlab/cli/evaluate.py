@@ -3,14 +3,14 @@
 import argparse
 from pathlib import Path
 
-from visionlab.cli.options import read_request
+from visionlab.cli.options import read_request, require_checkpoint
 from visionlab.run import Run
 
 HELP = """usage: visionlab {command} RUN [--ckpt_path FILE] [--KEY VALUE ...]
        visionlab {command} --config RECIPE.yaml --ckpt_path FILE [--runs DIR] [--KEY VALUE ...]
 
-Evaluates a run's best weights, or those of a checkpoint, on the {split} split, and prints the results. They are left in
-the run folder.
+Evaluates a run's best weights, or those of a checkpoint, on the {split} split, and prints the results.
+They are left in the run folder.
 """
 
 
@@ -21,17 +21,16 @@ def main(argv: list[str]) -> int:
         print(HELP.format(command=command, split="validation" if command == "validate" else "test"), end="")
         return 0
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--ckpt_path", type=Path)
+    parser.add_argument("--ckpt_path")
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     options, words = parser.parse_known_args(words)
     request = read_request(words)
-    checkpoint = options.ckpt_path
-    if checkpoint is None:
+    given = options.ckpt_path
+    if given is None:
         if request.run is None:
             raise ValueError("which weights? Give a run folder, or --ckpt_path FILE")
-        checkpoint = request.run.best
-    if not checkpoint.is_file():
-        raise FileNotFoundError(f"there is no checkpoint {checkpoint}")
+        given = str(request.run.best)
+    checkpoint = require_checkpoint(given)
 
     from visionlab.cli.table import results_table
     from visionlab.experiment import Experiment
@@ -44,9 +43,14 @@ def main(argv: list[str]) -> int:
     run = request.run
     if run is None and is_first():
         run = Run.create(options.runs / request.name, experiment.recipe)
-    trainer = experiment.start(run if is_first() else None, record=False)
-    evaluate = trainer.test if command == "test" else trainer.validate
-    evaluate(experiment.model, datamodule=data, ckpt_path=checkpoint, verbose=False)
+    try:
+        trainer = experiment.start(run if is_first() else None, record=False)
+        evaluate = trainer.test if command == "test" else trainer.validate
+        evaluate(experiment.model, datamodule=data, ckpt_path=checkpoint, verbose=False)
+    except (ValueError, OSError):
+        if run is not None and request.run is None:
+            run.discard()
+        raise
     if experiment.run is not None:
         if request.run is None:
             experiment.run.mark("finished")

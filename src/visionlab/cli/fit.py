@@ -8,7 +8,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from visionlab.cli.options import Request, read_request
+from visionlab.cli.options import Request, read_request, refuse_address
 from visionlab.run import Run, find_unfinished
 
 if TYPE_CHECKING:
@@ -19,14 +19,16 @@ HELP = """usage: visionlab fit --config RECIPE.yaml [--resume auto|RUN|CHECKPOIN
 Trains by a recipe into a new run folder, tests the weights that did best, and prints the results.
 
   --config RECIPE.yaml   the experiment, complete in one file
-  --resume auto          continue this job's run, or the newest unfinished one with the same configuration, else
-                         start anew
+  --resume auto          continue this job's run, or the newest unfinished one with the same configuration, else start
+                         anew
   --resume RUN           continue the run in this folder; what the command line says wins over what was saved
   --resume CHECKPOINT    continue from this file
   --runs DIR             where run folders are made (runs)
-  --KEY VALUE            override any key of the recipe: --trainer.max_epochs 3
+  --KEY VALUE            override any key of the recipe:
+                         --trainer.max_epochs 3 --model.init_args.optimizer.init_args.lr 0.1
   --print_config         print the resolved configuration and stop
-  --trainer.help, --model.help CLASS, --data.help CLASS   list every key
+  --trainer.help, --model.help CLASS, --data.help CLASS
+                         list every key
 """
 
 
@@ -39,12 +41,16 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--resume")
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     options, words = parser.parse_known_args(argv[1:])
-    if options.resume not in (None, "auto") and not Path(options.resume).exists():
-        raise FileNotFoundError(f"there is nothing to resume at {options.resume}")
+    if options.resume not in (None, "auto"):
+        refuse_address(options.resume)
+        if not Path(options.resume).exists():
+            raise FileNotFoundError(f"there is nothing to resume at {options.resume}")
     return _fit(read_request(words), options.runs, options.resume)
 
 
 def _fit(request: Request, runs: Path, resume: str | None) -> int:
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+
     from visionlab.callbacks.stop import Stopped
     from visionlab.experiment import Experiment
     from visionlab.processes import is_first
@@ -52,6 +58,7 @@ def _fit(request: Request, runs: Path, resume: str | None) -> int:
     experiment = Experiment(request.args)
     parent = runs / request.name
     run, checkpoint = _where_to_continue(experiment, parent, resume)
+    anew = run is None
     if is_first():
         if run is None:
             run = Run.create(parent, experiment.recipe)
@@ -70,9 +77,15 @@ def _fit(request: Request, runs: Path, resume: str | None) -> int:
         return 128 + int(number)
     except Exception as error:
         _end(experiment, "failed")
-        if run is not None:
+        failure = _failure(error)
+        mistake = failure is None and isinstance(error, (ValueError, OSError, MisconfigurationException))
+        if run is not None and mistake and anew and not experiment.has_trained:
+            run.discard()
+        elif run is not None:
             (run.folder / "error.txt").write_text(traceback.format_exc())
-        if (failure := _failure(error)) is None:
+        if isinstance(error, MisconfigurationException):
+            raise ValueError(str(error)) from error
+        if failure is None:
             raise
         if run is not None:
             last = run.newest_checkpoint()
@@ -133,6 +146,6 @@ def _end(experiment: "Experiment", state: str) -> None:
     if experiment.run is None:
         return
     experiment.run.mark(state)  # type: ignore[arg-type]
-    for logger in experiment.trainer.loggers:
+    for logger in experiment.trainer.loggers if experiment.trainer is not None else ():
         if isinstance(logger, WandbLogger):
             logger.experiment.finish(exit_code=int(state != "finished"))

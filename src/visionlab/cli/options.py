@@ -5,6 +5,8 @@ import difflib
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 from visionlab.run import Run
 
 
@@ -29,6 +31,45 @@ def require_file(path: Path) -> None:
     raise FileNotFoundError(f"there is no file {path}" + (f"; did you mean {found[0]}?" if found else ""))
 
 
+def require_recipe(path: Path) -> None:
+    """See that a recipe is there, and is YAML.
+
+    Raises:
+        FileNotFoundError: if it is not there.
+        ValueError: if it is no YAML, or no mapping; the message says where.
+    """
+    require_file(path)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"{path}, line {mark.line + 1}, column {mark.column + 1}" if mark else str(path)
+        raise ValueError(f"{place}: this is no YAML: {error.problem or error.context}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is no YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds no recipe: expected the keys model, data and trainer")
+
+
+def require_checkpoint(given: str) -> Path:
+    """See that a checkpoint that was named is there.
+
+    Raises:
+        ValueError: if an address was given: loading one would trust whoever answers there.
+        FileNotFoundError: if there is no such file.
+    """
+    refuse_address(given)
+    if not Path(given).is_file():
+        raise FileNotFoundError(f"there is no checkpoint {given}")
+    return Path(given)
+
+
+def refuse_address(given: str) -> None:
+    """Raise a ValueError if this is an address rather than a path."""
+    if "://" in given:
+        raise ValueError(f"{given} is an address; checkpoints are loaded from local files only: download it first")
+
+
 @dataclass(frozen=True)
 class Request:
     """What is to be run.
@@ -47,7 +88,7 @@ def read_request(words: list[str]) -> Request:
     """Read ``RUN ...`` or ``--config RECIPE ...``.
 
     Raises:
-        ValueError: if a folder is named that is no run, or nothing is named.
+        ValueError: if a folder is named that is no run, nothing is named, or a recipe is no YAML.
         FileNotFoundError: if a recipe is named that is not there.
     """
     run = None
@@ -60,5 +101,5 @@ def read_request(words: list[str]) -> Request:
     if not configs:
         raise ValueError("which recipe? Give --config RECIPE.yaml")
     for config in configs:
-        require_file(config)
+        require_recipe(config)
     return Request(run, recipe_name(configs[0]), words)

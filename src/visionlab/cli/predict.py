@@ -5,7 +5,9 @@ import csv
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+from visionlab.cli.options import require_checkpoint
 from visionlab.run import Run
 
 HELP = """usage: visionlab predict RUN IMAGE... [--output DIR] [--ckpt_path FILE]
@@ -14,7 +16,7 @@ Predicts image files, and all images in folders, with a run's best weights, or t
 
   --output DIR      where to write predictions.csv (image,rank,class,score: the five best classes of each image) and
                     pictures of the images with their predictions (RUN/predictions)
-  --ckpt_path FILE  the checkpoint
+  --ckpt_path FILE  other weights than the run's best
 """
 
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
@@ -32,12 +34,10 @@ def main(argv: list[str]) -> int:
     parser.add_argument("run", type=Path)
     parser.add_argument("images", type=Path, nargs="+")
     parser.add_argument("--output", type=Path)
-    parser.add_argument("--ckpt_path", type=Path)
+    parser.add_argument("--ckpt_path")
     options = parser.parse_args(argv[1:])
     run = Run.open(options.run)
-    checkpoint = run.best if options.ckpt_path is None else options.ckpt_path
-    if not checkpoint.is_file():
-        raise FileNotFoundError(f"there is no checkpoint {checkpoint}")
+    checkpoint = require_checkpoint(str(run.best) if options.ckpt_path is None else options.ckpt_path)
     paths = list(image_files(options.images))
     output = run.folder / "predictions" if options.output is None else options.output
     unreadable = predict(run, checkpoint, paths, output)
@@ -80,10 +80,11 @@ def predict(run: Run, checkpoint: Path, paths: list[Path], output: Path) -> list
     from visionlab.pictures.grids import grid
 
     loaded = load(run.folder, checkpoint)
-    loaded.task.to("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    task = loaded.task.to(device)
     output.mkdir(parents=True, exist_ok=True)
     unreadable: list[str] = []
-    with (output / "predictions.csv").open("w", newline="") as file:
+    with (output / "predictions.csv").open("w", newline="") as file, torch.inference_mode():
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["image", "rank", "class", "score"])
         for number, some in enumerate(tqdm(list(batched(paths, PER_SHEET)), unit="sheet", disable=None)):
@@ -96,7 +97,9 @@ def predict(run: Run, checkpoint: Path, paths: list[Path], output: Path) -> list
                     unreadable.append(str(error))
             if not read:
                 continue
-            scores = loaded.predict(np.stack(images))["scores"].cpu()
+            pixels = torch.from_numpy(np.stack(images).transpose(0, 3, 1, 2).copy())
+            batch: Any = {"images": pixels.to(device), "ids": torch.arange(len(read), device=device)}
+            scores = task.step(task.on_after_batch_transfer(batch, 0)).predict()["scores"].cpu()
             best = scores.topk(min(5, scores.shape[1]))
             captions = []
             for path, values, indices in zip(read, best.values.tolist(), best.indices.tolist(), strict=True):

@@ -3,7 +3,7 @@ next to nothing.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -96,6 +96,18 @@ class Task(LightningModule, ABC):
         if isinstance(images, Tensor):
             return {**batch, "images": to_unit(images, dtype)}
         return {**batch, "images": [to_unit(image, dtype) for image in images]}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Load the weights of a checkpoint.
+
+        Raises:
+            ValueError: if they are not of this net.
+        """
+        try:
+            return super().load_state_dict(state_dict, strict, assign)
+        except RuntimeError as error:
+            first = str(error).splitlines()[1].strip()
+            raise ValueError(f"the weights do not fit the net {type(self.net).__name__}: {first[:300]}") from error
 
     def configure_optimizers(self) -> Any:
         optimizer = self.make_optimizer(p for p in self.parameters() if p.requires_grad)

@@ -1,0 +1,122 @@
+"""A full disk, a kill while saving, an impatient Ctrl-C and weights that are not finite cost no good checkpoint."""
+
+import json
+import os
+import random
+import resource
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from conftest import in_child, wait_for
+from visionlab.callbacks.checkpoints import AtomicCheckpointIO
+from visionlab.cli import main
+from visionlab.run import Run, is_whole
+
+
+def fit(recipe, *overrides):
+    return main(["fit", "--config", str(recipe), "--trainer.logger", "false", *overrides])
+
+
+def callback(name, **arguments):
+    given = ", ".join(f"{key}: {value}" for key, value in arguments.items())
+    return ["--trainer.callbacks+", f"{{class_path: stand_ins.{name}, init_args: {{{given}}}}}"]
+
+
+def files_in(folder):
+    return sorted(path.name for path in Path(folder).iterdir())
+
+
+def test_a_full_disk_spares_the_checkpoint_before(recipe, capfd):
+    def child():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, resource.RLIM_INFINITY))
+        return fit(recipe, "--save_every_n_steps", "7", *callback("GrowsAt", step=25, size=300_000))
+
+    assert wait_for(in_child(child)) == 1
+    message = capfd.readouterr().err.splitlines()[-1]
+    assert "the disk is full" in message
+    assert message.endswith("the last good checkpoint is runs/tiny/0/checkpoints/last.ckpt")
+    assert files_in("runs/tiny/0/checkpoints") == ["best.ckpt", "last.ckpt", "previous.ckpt"]
+    last = Path("runs/tiny/0/checkpoints/last.ckpt")
+    assert is_whole(last)
+    assert torch.load(last, weights_only=True)["global_step"] == 21
+    assert Run.open("runs/tiny/0").info["state"] == "failed"
+    assert wait_for(in_child(lambda: fit(recipe, "--resume", "runs/tiny/0"))) == 0
+
+
+def test_a_full_disk_before_the_first_checkpoint_is_told_too(recipe, capfd):
+    def child():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
+        return fit(recipe, "--save_every_n_steps", "7")
+
+    assert wait_for(in_child(child)) == 1
+    message = capfd.readouterr().err.splitlines()[-1]
+    assert "the disk is full" in message
+    assert message.endswith("there is no checkpoint yet")
+
+
+def test_twenty_kills_while_saving_leave_a_whole_checkpoint_or_none(tmp_path):
+    io, draw = AtomicCheckpointIO(), random.Random(0)
+    target = tmp_path / "checkpoints" / "last.ckpt"
+
+    def child():
+        for step in range(10_000):
+            io.save_checkpoint({"step": step, "weights": torch.full((200_000,), float(step))}, target)
+        return 0
+
+    steps = []
+    for _ in range(20):
+        number = in_child(child)
+        time.sleep(draw.uniform(0.005, 0.1))
+        os.kill(number, signal.SIGKILL)
+        assert wait_for(number) == -signal.SIGKILL
+        if target.exists():
+            assert is_whole(target)
+            content = torch.load(target, weights_only=True)
+            assert (content["weights"] == content["step"]).all()
+            steps.append(content["step"])
+    assert len(set(steps)) > 3  # kills fell at different times
+    io.save_checkpoint({"step": -1}, target)
+    assert files_in(target.parent) == ["last.ckpt"]  # what a kill left beside it is gone too
+
+
+def test_a_second_ctrl_c_ends_the_run_at_once(recipe, capfd):
+    start = time.monotonic()
+    status = wait_for(in_child(lambda: fit(recipe, "--save_every_n_steps", "7", *callback("CtrlCTwice", step=25))))
+    assert status != 0
+    assert time.monotonic() - start < 20  # the step takes a minute
+    assert "again to stop at once" in capfd.readouterr().err
+    last = Path("runs/tiny/0/checkpoints/last.ckpt")
+    assert is_whole(last)
+    assert torch.load(last, weights_only=True)["global_step"] == 21  # unsaved
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_during_validation_ends_the_run_saved(recipe, capfd, number):
+    signalled = callback("SignalInValidation", epoch=1, number=int(number))
+    assert wait_for(in_child(lambda: fit(recipe, *signalled))) == 128 + number
+    assert "--resume runs/tiny/0" in capfd.readouterr().err
+    run = Run.open("runs/tiny/0")
+    assert run.info["state"] == "stopped"
+    last = torch.load(run.checkpoints / "last.ckpt", weights_only=True)
+    assert last["global_step"] == 36
+    assert json.loads((run.folder / "results" / "val.json").read_text())  # validation was finished first
+    assert not (run.folder / "results" / "test.json").exists()
+
+
+def test_weights_that_are_not_finite_are_never_saved(recipe, capfd):
+    """The loss of the step is finite, its gradient is not."""
+    net = ["--model.init_args.net", "stand_ins.InfiniteGradientAt", "--model.init_args.net.step", "20"]
+    assert wait_for(in_child(lambda: fit(recipe, "--save_every_n_steps", "7", *net))) == 1
+    message = capfd.readouterr().err.splitlines()[-1]
+    assert "not finite" in message
+    assert message.endswith("the last good checkpoint is runs/tiny/0/checkpoints/last.ckpt")
+    for name in ("last", "previous", "best"):
+        content = torch.load(f"runs/tiny/0/checkpoints/{name}.ckpt", weights_only=True)
+        assert content["global_step"] <= 20
+        assert all(value.isfinite().all() for value in content["state_dict"].values())

@@ -1,0 +1,96 @@
+"""Every recipe runs, from its first step to the table of results, on a twin of its data set."""
+
+import json
+import os
+import pkgutil
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from conftest import in_child, wait_for
+from visionlab.cli import main
+from visionlab.cli.data import names, read_card
+from visionlab.experiment import Experiment
+from visionlab.run import Run
+
+EXPERIMENTS = Path(__file__).parents[1] / "experiments"
+RECIPES = sorted(EXPERIMENTS.rglob("*.yaml"))
+recipes = pytest.mark.parametrize("recipe", RECIPES, ids=[str(path.relative_to(EXPERIMENTS)) for path in RECIPES])
+
+
+@pytest.fixture(scope="session")
+def twin(tmp_path_factory):
+    """Gives the root of a small twin of the data set of a class path, written at most once."""
+    roots = {}
+    cards = {card.data: card for card in map(read_card, names())}
+
+    def make(class_path):
+        if class_path not in roots:
+            card = cards[class_path]
+            roots[class_path] = tmp_path_factory.mktemp("twin") / "data"
+            pkgutil.resolve_name(card.make)(roots[class_path], 3 * card.classes, 0)
+        return roots[class_path]
+
+    return make
+
+
+@recipes
+def test_a_recipe_runs_on_the_twin_of_its_data(recipe, twin, capsys):
+    data = yaml.safe_load(recipe.read_text())["data"]
+    small = ["--data.init_args.batch_size", "8", "--trainer.max_steps", "2", "--trainer.devices", "1"]
+    if "root" in data["init_args"]:
+        small += ["--data.init_args.root", str(twin(data["class_path"]))]
+    assert main(["fit", "--config", str(recipe), "--trainer.logger", "false", *small]) == 0
+    run = Run.open(Path("runs") / recipe.stem / "0")
+    assert run.info["state"] == "finished"
+    results = json.loads((run.folder / "results" / "test.json").read_text())
+    assert 0 <= results["test/single_label/top1"] <= 1
+    assert torch.tensor(list(results.values())).isfinite().all()
+    assert torch.load(run.checkpoints / "last.ckpt", weights_only=True)["global_step"] == 2
+    assert "test/single_label/top1" in capsys.readouterr().out
+
+
+@recipes
+def test_a_recipe_is_a_script_with_a_header(recipe):
+    shebang, about, *_ = recipe.read_text().splitlines()
+    assert shebang == "#!/usr/bin/env -S visionlab fit --config"
+    assert about.startswith("# ")
+    assert os.access(recipe, os.X_OK)
+
+
+def test_there_are_the_recipes_that_there_should_be():
+    assert {path.stem for path in RECIPES} >= {
+        "quickstart",
+        *(f"cifar{classes}_resnet{depth}" for classes in (10, 100) for depth in (20, 56, 110)),
+    }
+
+
+@pytest.mark.parametrize(("family", "outputs"), [("CIFAR10", 10), ("CIFAR100", 100)])
+def test_one_word_changes_the_data_set_and_with_it_the_net(family, outputs):
+    text = (EXPERIMENTS / "classification" / "cifar10_resnet20.yaml").read_text()
+    changed = Path("changed.yaml")
+    changed.write_text(text.replace("visionlab.data.cifar.CIFAR10", f"visionlab.data.cifar.{family}"))
+    experiment = Experiment(["--config", str(changed)])
+    assert experiment.datamodule.num_classes == outputs
+    assert experiment.model.net(torch.zeros(2, 3, 32, 32)).shape == (2, outputs)
+
+
+@pytest.mark.slow
+def test_the_quickstart_reaches_its_accuracy_with_five_seeds():
+    quickstart = ["fit", "--config", str(EXPERIMENTS / "quickstart.yaml"), "--trainer.logger", "false"]
+
+    def fit(seed):
+        return main([*quickstart, "--seed_everything", str(seed), "--trainer.enable_progress_bar", "false"])
+
+    top1 = []
+    for seed in range(5):
+        assert wait_for(in_child(lambda: fit(seed)), 300) == 0  # noqa: B023
+        results = Path(f"runs/quickstart/{seed}/results")
+        top1.append(json.loads((results / "test.json").read_text())["test/single_label/top1"])
+        baselines = json.loads((results / "test_baselines.json").read_text())
+        assert baselines.keys() == {"logistic regression", "SVM"}
+    print(top1)
+    assert sum(top1) / len(top1) >= 0.985
+    assert min(top1) >= 0.975

@@ -1,0 +1,284 @@
+"""What Weights & Biases is told, read back from its own file and from a server; and that it never costs a run."""
+
+import gzip
+import http.server
+import json
+import os
+import socket
+import struct
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from PIL import Image
+from wandb.proto import wandb_internal_pb2
+
+from conftest import in_child, wait_for
+from visionlab import loggers
+from visionlab.cli import main
+from visionlab.loggers import read_metrics
+from visionlab.run import Run
+
+KEY = "0123456789" * 4
+
+
+def records(path):
+    """The records of a ``.wandb`` file, which is a LevelDB log: blocks of 32 KiB; checksum, length and type before each
+    piece of a record."""
+    content = path.read_bytes()
+    assert content[:4] == b":W&B"
+    at, record = 7, b""
+    while at + 7 <= len(content):
+        if (left := 32768 - at % 32768) < 7:
+            at += left
+            continue
+        _, length, kind = struct.unpack("<IHB", content[at : at + 7])
+        piece = content[at + 7 : at + 7 + length]
+        if len(piece) < length or kind == 0:
+            return  # the cut tail of a run that was killed
+        at += 7 + length
+        record += piece
+        if kind in (1, 4):  # whole, or the last piece
+            parsed = wandb_internal_pb2.Record()
+            parsed.ParseFromString(record)
+            record = b""
+            yield parsed
+
+
+def of_kind(kind, run="runs/tiny/0"):
+    """The records of one kind in all W&B files of a run."""
+    files = sorted(Path(run).glob("wandb/*run-*/run-*.wandb"), key=lambda path: path.stat().st_mtime)
+    assert files
+    return [getattr(r, kind) for path in files for r in records(path) if r.WhichOneof("record_type") == kind]
+
+
+def history(run="runs/tiny/0"):
+    return [
+        {item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in record.item}
+        for record in of_kind("history", run)
+    ]
+
+
+def fit(recipe, *words):
+    return main(["fit", "--config", str(recipe), "--trainer.max_epochs", "2", *words])
+
+
+def fit_in_child(recipe, *words, environment=None, online=False, seconds=60):
+    def child():
+        if online:
+            os.environ.pop("WANDB_MODE", None)
+        return fit(recipe, *words)
+
+    return wait_for(in_child(child, environment), seconds)
+
+
+def assert_history_is_the_table(run="runs/tiny/0"):
+    rows = {}
+    for row in history(run):
+        for name, value in row.items():
+            rows.setdefault((row["trainer/global_step"], name), []).append(value)
+    for name, (steps, values) in read_metrics(Path(run) / "metrics.csv").items():
+        for step, value in zip(steps, values, strict=True):
+            assert rows[step, name] == [pytest.approx(value, rel=1e-12)], (step, name)
+
+
+def test_the_offline_file_holds_the_metrics_the_configuration_and_the_pictures(recipe):
+    assert fit_in_child(recipe) == 0
+    run = Run.open("runs/tiny/0")
+    assert_history_is_the_table()
+    (started,) = of_kind("run")[:1]
+    assert started.run_id == run.info["wandb_id"]
+    assert started.display_name == "tiny/0"
+    config = {item.key: json.loads(item.value_json) for item in started.config.update}
+    assert {name: config[name] for name in run.config} == run.config
+    axes = {record.glob_name or record.name: record.step_metric for record in of_kind("metric")}
+    assert axes["*"] == "trainer/global_step"
+    pictures = {name.split(".")[0]: row for row in history() for name in row if name.startswith("pictures/")}
+    assert {name.removeprefix("pictures/") for name in pictures} == {
+        path.stem for path in Path("runs/tiny/0/pictures").glob("*.png")
+    }
+    for name, row in pictures.items():
+        (file,) = Path("runs/tiny/0").glob(f"wandb/*run-*/files/{row[f'{name}.path']}")
+        with Image.open(file) as sent, Image.open(f"runs/tiny/0/{name}.png") as kept:
+            assert list(sent.convert("RGB").getdata()) == list(kept.convert("RGB").getdata())
+    assert of_kind("exit")[-1].exit_code == 0
+
+
+def test_a_continued_run_is_the_same_run(recipe):
+    kill = "{class_path: stand_ins.SignalAt, init_args: {step: 25, number: 15}}"
+    assert fit_in_child(recipe, "--trainer.callbacks+", kill) == 128 + 15
+    assert of_kind("exit")[-1].exit_code == 1
+    assert fit_in_child(recipe, "--resume", "runs/tiny/0") == 0
+    assert {record.run_id for record in of_kind("run")} == {Run.open("runs/tiny/0").info["wandb_id"]}
+    assert_history_is_the_table()
+
+
+def test_without_a_key_it_is_offline_and_asks_for_nothing(recipe, monkeypatch):
+    monkeypatch.setenv("HOME", str(Path.cwd()))
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("NETRC", str(Path("netrc").absolute()))
+    reader, writer = os.pipe()  # nobody answers
+
+    def child():
+        os.dup2(reader, 0)
+        os.environ.pop("WANDB_MODE")
+        return fit(recipe)
+
+    assert wait_for(in_child(child)) == 0
+    os.close(reader)
+    os.close(writer)
+    assert list(Path("runs/tiny/0/wandb").glob("offline-run-*"))
+
+
+@pytest.mark.parametrize(
+    ("content", "configured"),
+    [
+        (f"machine 127.0.0.1 login user password {KEY}\n", True),
+        (f"machine elsewhere login user password {KEY}\n", False),
+        ("machine\n", False),
+        (None, False),
+    ],
+)
+def test_a_key_is_found_where_login_leaves_it(monkeypatch, content, configured):
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("NETRC", str(Path("netrc").absolute()))
+    if content is not None:
+        Path("netrc").write_text(content)
+        Path("netrc").chmod(0o600)
+    assert loggers._key_is_configured() is configured
+
+
+def at_server(port):
+    return {"WANDB_BASE_URL": f"http://127.0.0.1:{port}", "WANDB_API_KEY": KEY}
+
+
+def test_a_server_that_refuses_makes_the_run_an_offline_one(recipe, monkeypatch, capfd):
+    monkeypatch.setattr(loggers, "SECONDS_TO_WAIT", 3)
+    monkeypatch.setattr(loggers, "rank_zero_warn", lambda message: print(message, file=sys.stderr))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    start = time.monotonic()
+    assert fit_in_child(recipe, environment=at_server(port), online=True) == 0
+    assert time.monotonic() - start < 30
+    assert "Weights & Biases did not start" in capfd.readouterr().err
+    assert list(Path("runs/tiny/0/wandb").glob("offline-run-*"))
+    assert {record.run_id for record in of_kind("run")} == {Run.open("runs/tiny/0").info["wandb_id"]}
+    assert_history_is_the_table()
+    assert Run.open("runs/tiny/0").info["state"] == "finished"
+
+
+@pytest.mark.slow
+def test_a_server_that_refuses_costs_a_quarter_of_a_minute(recipe):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    start = time.monotonic()
+    assert fit_in_child(recipe, environment=at_server(port), online=True) == 0
+    assert time.monotonic() - start < 15 + 15
+    assert_history_is_the_table()
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """As much of a W&B server as its client needs; ``hangs_after_start`` lets every later request wait."""
+
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, *, hangs_after_start):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.hangs_after_start, self.started, self.rows = hangs_after_start, False, []
+        self.closing = threading.Event()
+
+    def __enter__(self):
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *args):
+        self.closing.set()
+        self.shutdown()
+        super().__exit__(*args)
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *args):
+        pass
+
+    def do_GET(self):
+        self.answer({})
+
+    def do_PUT(self):
+        self.body()
+        self.answer({})
+
+    def do_POST(self):
+        body = self.body()
+        if not self.path.endswith("/graphql"):
+            if self.path.endswith("/file_stream"):
+                lines = json.loads(body).get("files", {}).get("wandb-history.jsonl", {}).get("content", [])
+                self.server.rows += [json.loads(line) for line in lines]
+            self.answer({"exitcode": None, "limits": {}})
+            return
+        query = json.loads(body)
+        given = query.get("variables") or {}
+        match query.get("operationName"):
+            case "UpsertBucket":
+                project = {"id": "p", "name": given.get("project"), "entity": {"id": "e", "name": "entity"}}
+                name = given.get("name") or "r"
+                bucket = {"id": "b", "name": name, "displayName": name, "config": "{}", "project": project}
+                self.answer({"data": {"upsertBucket": {"bucket": bucket, "inserted": True}}})
+                self.server.started = True
+            case "CreateRunFiles":
+                address = f"http://127.0.0.1:{self.server.server_port}/files/"
+                files = [{"name": name, "uploadUrl": address + name} for name in given["files"]]
+                self.answer({"data": {"createRunFiles": {"runID": "b", "uploadHeaders": [], "files": files}}})
+            case _:
+                self.answer({"data": {}})
+
+    def body(self):
+        content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        return gzip.decompress(content) if self.headers.get("Content-Encoding") == "gzip" else content
+
+    def answer(self, content):
+        if self.server.hangs_after_start and self.server.started:
+            self.server.closing.wait(120)
+            return
+        encoded = json.dumps(content).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(encoded)))
+        self.end_headers()
+        self.wfile.write(encoded)
+
+
+def test_with_a_key_the_server_gets_every_number(recipe):
+    with Server(hangs_after_start=False) as server:
+        assert fit_in_child(recipe, environment=at_server(server.server_port), online=True) == 0
+    assert not list(Path("runs/tiny/0/wandb").glob("offline-run-*"))
+    sent = {(row["trainer/global_step"], name): value for row in server.rows for name, value in row.items()}
+    for name, (steps, values) in read_metrics(Path("runs/tiny/0/metrics.csv")).items():
+        for step, value in zip(steps, values, strict=True):
+            assert sent[step, name] == pytest.approx(value, rel=1e-9), (step, name)
+
+
+def test_a_server_that_hangs_after_the_start_holds_the_end_up_only_so_long(recipe, monkeypatch):
+    monkeypatch.setattr(loggers, "SECONDS_TO_WAIT", 3)
+    with Server(hangs_after_start=True) as server:
+        start = time.monotonic()
+        assert fit_in_child(recipe, environment=at_server(server.server_port), online=True) == 0
+        assert time.monotonic() - start < 30
+        assert server.started
+    assert Run.open("runs/tiny/0").info["state"] == "finished"
+    assert_history_is_the_table()  # on disk, for `wandb sync`
+
+
+def test_wandb_lies_in_the_run_folder_only(recipe):
+    assert fit_in_child(recipe) == 0
+    assert sorted(path.name for path in Path().iterdir()) == ["runs", "tiny.yaml"]
+    assert yaml.safe_load(Path("runs/tiny/0/config.yaml").read_text())["trainer"]["logger"] is None
