@@ -64,7 +64,9 @@ def test_the_changelog_has_this_version():
     assert f"\n## [{visionlab.__version__}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("path", [p for p in ROOT.rglob("*.py") if p.parts[len(ROOT.parts)] in ("src", "tests")], ids=str)
+@pytest.mark.parametrize(
+    "path", [p for p in ROOT.rglob("*.py") if p.parts[len(ROOT.parts)] in ("src", "tests")], ids=str
+)
 def test_files_stay_short(path):
     assert len(path.read_text(encoding="utf-8").splitlines()) < 400
 
@@ -84,8 +86,11 @@ def test_no_lock_file_is_tracked():
 
 def test_every_direct_dependency_is_pinned_within_its_bounds():
     project = PROJECT["project"]
-    direct = [*project["dependencies"], *(line for lines in project["optional-dependencies"].values() for line in lines)]
-    pins = {name: version for name, version in (pin.split("==") for pin in PROJECT["tool"]["uv"]["constraint-dependencies"])}
+    direct = [
+        *project["dependencies"],
+        *(line for lines in project["optional-dependencies"].values() for line in lines),
+    ]
+    pins = dict(pin.split("==") for pin in PROJECT["tool"]["uv"]["constraint-dependencies"])
     for requirement in map(Requirement, direct):
         if requirement.name != "visionlab":
             assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)]), requirement
