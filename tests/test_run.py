@@ -36,6 +36,7 @@ def test_everything_is_there(finished):
         "run.json",
         "config.yaml",
         "metrics.csv",
+        "results/train.json",
         *(
             f"results/{stage}{rest}"
             for stage in ("val", "test")

@@ -1,10 +1,7 @@
 import json
 from pathlib import Path
 
-import numpy as np
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from stand_ins import FewDigits
@@ -17,10 +14,9 @@ def test_stand_beside_the_net_with_the_score_that_scikit_learn_gives(recipe, cap
     results = json.loads(Path("runs/tiny/0/results/test_baselines.json").read_text())
     data = FewDigits()
     train, test = data.dataset("train"), data.dataset("test")
-    for name, method in {"logistic regression": LogisticRegression(max_iter=200), "SVM": SVC()}.items():
-        classifier = make_pipeline(StandardScaler(), method)
-        classifier.fit(np.float32(train.images.reshape(len(train), -1) / 255), train.labels)
-        score = classifier.score(np.float32(test.images.reshape(len(test), -1) / 255), test.labels)
+    for name, method in {"logistic regression": LogisticRegression(max_iter=1000), "SVM": SVC()}.items():
+        method.fit(train.images.reshape(len(train), -1) / 255, train.labels)
+        score = method.score(test.images.reshape(len(test), -1) / 255, test.labels)
         assert results[name] == {"test/single_label/top1": score}
         assert score > 0.8
     out = capsys.readouterr().out.splitlines()

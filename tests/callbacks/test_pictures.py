@@ -58,7 +58,7 @@ def test_the_worst_mistakes_come_first_with_truth_and_prediction(recipe, sheets,
     by_name = {split.name(i): split.image(i) for i in range(len(split))}
     for row, image, caption, colour in zip(rows, images, captions, colours, strict=True):
         np.testing.assert_array_equal(image, by_name[row["id"]])
-        assert caption == f"{row['label']} → {row['prediction']} {float(row['confidence']):.0%}"
+        assert caption == f"{row['label']}\n→ {row['prediction']} {float(row['confidence']):.0%}"
         assert (colour == pictures.RIGHT) == (row["label"] == row["prediction"])
 
 
