@@ -101,6 +101,13 @@ class SignalInValidation(Callback):
             os.kill(os.getpid(), self.number)
 
 
+class CtrlCInTest(Callback):
+    """Presses Ctrl-C in the closing test."""
+
+    def on_test_start(self, trainer, pl_module):
+        os.kill(os.getpid(), signal.SIGINT)
+
+
 class CtrlCTwice(Callback):
     """Sends this process SIGINT twice within a training step that then takes a minute."""
 

@@ -109,6 +109,15 @@ def test_a_signal_during_validation_ends_the_run_saved(recipe, capfd, number):
     assert not (run.folder / "results" / "test.json").exists()
 
 
+def test_ctrl_c_outside_training_leaves_a_run_that_can_be_continued(recipe):
+    words = ["fit", "--config", str(recipe), "--trainer.max_epochs", "1", "--trainer.logger", "false"]
+    killer = ["--trainer.callbacks+", "stand_ins.CtrlCInTest"]
+    assert wait_for(in_child(lambda: main([*words, *killer]))) == 128 + signal.SIGINT
+    assert Run.open("runs/tiny/0").info["state"] == "stopped"
+    assert wait_for(in_child(lambda: main([*words, "--resume", "runs/tiny/0"]))) == 0
+    assert json.loads(Path("runs/tiny/0/results/test.json").read_text())["test/loss"] > 0
+
+
 def test_weights_that_are_not_finite_are_never_saved(recipe, capfd):
     """The loss of the step is finite, its gradient is not."""
     net = ["--model.init_args.net", "stand_ins.InfiniteGradientAt", "--model.init_args.net.step", "20"]

@@ -267,6 +267,7 @@ def test_with_a_key_the_server_gets_every_number(recipe):
             assert sent[step, name] == pytest.approx(value, rel=1e-9), (step, name)
 
 
+@pytest.mark.slow
 def test_a_server_that_hangs_after_the_start_holds_the_end_up_only_so_long(recipe, monkeypatch):
     monkeypatch.setattr(loggers, "SECONDS_TO_WAIT", 3)
     with Server(hangs_after_start=True) as server:

@@ -284,6 +284,7 @@ def environment(folder):
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}
 
 
+@pytest.mark.slow
 def test_as_a_process_of_its_own_it_says_what_is_wrong_in_two_lines(recipe, tmp_path):
     words = ["fit", "--config", str(recipe), "--trainer.max_epoch", "3"]
     result = subprocess.run(

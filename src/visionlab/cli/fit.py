@@ -3,6 +3,7 @@
 import argparse
 import errno
 import json
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -75,6 +76,9 @@ def _fit(request: Request, runs: Path, resume: str | None) -> int:
         if run is not None:
             print(f"\nstopped after step {steps}, saved; to continue: add --resume {run.folder}", file=sys.stderr)
         return 128 + int(number)
+    except (KeyboardInterrupt, SystemExit):  # Ctrl-C outside training, which Lightning turns into an exit
+        _end(experiment, "stopped")
+        return 128 + signal.SIGINT
     except Exception as error:
         _end(experiment, "failed")
         failure = _failure(error)
