@@ -192,6 +192,13 @@ def test_a_changed_schedule_wins_too(recipe):
     assert state["last_epoch"] == 72
 
 
+def test_another_number_of_schedules_cannot_continue_a_run(recipe, capfd):
+    fit_in_child(recipe, *kill_at(20))
+    assert fit_in_child(recipe, "--resume", "runs/tiny/0", "--model.init_args.lr_schedulers", "[]") == 2
+    assert "the run was saved with 1 schedulers, not 0: start a new one" in capfd.readouterr().err
+    assert is_whole(Path("runs/tiny/0/checkpoints/last.ckpt"))
+
+
 def test_one_process_goes_on_with_what_two_began(recipe, straight):
     two = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--data.init_args.batch_size", "8"]
 

@@ -30,7 +30,9 @@ class ExactResume(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # the optimizers exist, and their states are not yet loaded
         self.built = {
-            "groups": [_arguments(group) for optimizer in trainer.optimizers for group in optimizer.param_groups],
+            "parameter groups": [
+                _arguments(group) for optimizer in trainer.optimizers for group in optimizer.param_groups
+            ],
             "schedulers": [_arguments(config.scheduler.state_dict()) for config in trainer.lr_scheduler_configs],
         }
 
@@ -54,13 +56,16 @@ class ExactResume(Callback):
             _restore_random_states(mine["random"])
             pl_module.load_window_state(mine["window"])
         elif trainer.is_global_zero:  # another number of processes: random streams cannot go on, sums can
-            pl_module.load_window_state(_add_windows([process["window"] for process in processes], trainer.world_size))
+            pl_module.load_window_state(_add_windows([process["window"] for process in processes]))
         self._obey_new_arguments(trainer, self.loaded["built"])
         self.loaded = None
 
     def _obey_new_arguments(self, trainer: Trainer, saved: dict[str, Any]) -> None:
+        for kind, now in self.built.items():
+            if len(now) != len(saved[kind]):
+                raise ValueError(f"the run was saved with {len(saved[kind])} {kind}, not {len(now)}: start a new one")
         groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
-        for group, old, new in zip(groups, saved["groups"], self.built["groups"], strict=True):
+        for group, old, new in zip(groups, saved["parameter groups"], self.built["parameter groups"], strict=True):
             for name, value in new.items():
                 if name in old and value != old[name] and name != "lr":
                     group[name] = value
@@ -99,7 +104,7 @@ def _ratio(new: dict[str, Any], old: dict[str, Any]) -> float:
     return float(now / was) if was else 1.0
 
 
-def _add_windows(windows: list[dict[str, Any]], world: int) -> dict[str, Any]:
+def _add_windows(windows: list[dict[str, Any]]) -> dict[str, Any]:
     names = windows[0]["sums"]
     sums = {name: sum(window["sums"][name] for window in windows) for name in names}
     return {"sums": sums, "batches": sum(window["batches"] for window in windows)}
