@@ -130,7 +130,7 @@ def _wrong_value(report: str) -> str:
             expected.append(kind[len("<class '") : -len("'>")].rpartition(".")[2])
     if given is None or not expected:
         return ""
-    return f"expected {' or '.join(dict.fromkeys(expected))}, not {given[1]!r}"
+    return f"expected {' or '.join(sorted(set(expected)))}, not {given[1]!r}"  # Unions have no order of their own
 
 
 def _no_class_path(report: str) -> str:

@@ -108,7 +108,7 @@ AFTER_THE_RECIPE = [
     (["--data.init_args.batch_size", "0"], ["batch_size must be at least 1, not 0"]),
     (["--model.init_args.label_smoothing", "2"], ["label_smoothing must lie in [0, 1), not 2.0"]),
     (["--trainer.callbacks+", "visionlab.callbacks.freeze.Freze"], ["did you mean visionlab.callbacks.freeze.Freeze?"]),
-    (["--trainer.gradient_clip_val", "abc"], ["trainer.gradient_clip_val: expected int or float, not 'abc'"]),
+    (["--trainer.gradient_clip_val", "abc"], ["trainer.gradient_clip_val: expected float or int, not 'abc'"]),
     (["--trainer.accelerator", "gpuu"], ["gpuu", "cpu"]),
     (["--trainer.devices", "zero"], ["trainer: ", "devices"]),
     (
