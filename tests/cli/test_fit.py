@@ -79,7 +79,7 @@ IN_THE_RECIPE = [
         "stand_ins.FewDigits, init_args: {batch_size: many}",
         ["data.batch_size: expected int, not"],
     ),
-    ("interval: step", "interval: steps", ["interval: expected 'step' or 'epoch', not 'steps'"]),
+    ("interval: step", "interval: steps", ["interval: expected 'epoch' or 'step', not 'steps'"]),
     ("max_epochs: 4", "precision: fp17", ["trainer.precision: expected", "'16-mixed'", "not 'fp17'"]),
     ("trainer:", "trainer: [", ["broken.yaml, line 12, column 14: this is no YAML"]),
     (RECIPE, "- 1\n", ["broken.yaml holds no recipe: expected the keys model, data and trainer"]),
