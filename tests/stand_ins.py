@@ -71,7 +71,7 @@ class InfiniteGradientAt(TinyNet):
 class SignalAt(Callback):
     """Sends this process a signal within the training step that follows a number of steps."""
 
-    def __init__(self, step: int, number: int = signal.SIGKILL, rank: int = 0) -> None:
+    def __init__(self, step: int, number: int = int(signal.SIGKILL), rank: int = 0) -> None:
         self.step, self.number, self.rank = step, number, rank
 
     def on_before_zero_grad(self, trainer, pl_module, optimizer):
