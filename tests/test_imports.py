@@ -1,4 +1,4 @@
-"""Who may import whom (DESIGN: the rooms), and what must start without torch."""
+"""Who may import whom, and what must start without torch."""
 
 import ast
 import subprocess
