@@ -6,8 +6,10 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from jsonargparse import ArgumentError
+from jsonargparse.typing import PositiveInt
 from lightning import Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ProgressBar
@@ -95,6 +97,12 @@ class Experiment(LightningCLI):
             default=None,
             help="Save within epochs too, so often in optimizer steps.",
         )
+        parser.add_argument(
+            "--threads",
+            type=PositiveInt | None,
+            default=None,
+            help="CPU threads of each process; the last bits of a sum depend on them.",
+        )
         parser.link_arguments("data.num_classes", "model.init_args.num_classes", apply_on="instantiate")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
@@ -105,6 +113,10 @@ class Experiment(LightningCLI):
         """Explicit flags win over what a checkpoint says: Lightning's version of this lets the checkpoint win,
         silently.
         """
+
+    def before_instantiate_classes(self) -> None:
+        if self.config["threads"] is not None:
+            torch.set_num_threads(self.config["threads"])
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Leave the trainer to :meth:`start`: a recipe that cannot be built leaves no run folder."""
@@ -154,7 +166,7 @@ class Experiment(LightningCLI):
             self.checkpoints = Checkpoints(
                 folder / "checkpoints", f"val/{data.monitor}", data.mode, self.config["save_every_n_steps"]
             )
-            callbacks += [Throughput(folder), ExactResume(), StopOnSignal(), self.checkpoints]
+            callbacks += [Throughput(folder), ExactResume(self.config["threads"]), StopOnSignal(), self.checkpoints]
             loggers = [MetricsTable(folder / "metrics.csv"), *self._chosen_loggers(chosen, run)]
         given = config["callbacks"] if isinstance(config["callbacks"], list) else [config["callbacks"]]
         if config["enable_progress_bar"] is not False and not any(isinstance(c, ProgressBar) for c in given):

@@ -7,7 +7,18 @@ import pkgutil
 import re
 from collections.abc import Iterable, Sequence
 
-TOP = ("model", "data", "trainer", "seed_everything", "save_every_n_steps", "config", "print_config", "resume", "runs")
+TOP = (
+    "model",
+    "data",
+    "trainer",
+    "seed_everything",
+    "save_every_n_steps",
+    "threads",
+    "config",
+    "print_config",
+    "resume",
+    "runs",
+)
 """What stands at the top of a command line or a recipe."""
 
 FEW = 12

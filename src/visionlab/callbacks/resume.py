@@ -21,9 +21,13 @@ class ExactResume(Callback):
     Where the optimizer or a scheduler was built with other arguments than when the run was saved (``--resume`` with a
     changed learning rate), the new arguments win over those in the checkpoint; momenta and step counts go on. A changed
     learning rate scales the current one, so that a schedule keeps its shape.
+
+    Args:
+        threads: the number that the recipe asks for, if it does.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, threads: int | None = None) -> None:
+        self.threads = threads
         self.built: dict[str, Any] = {}
         self.loaded: dict[str, Any] | None = None
 
@@ -52,7 +56,7 @@ class ExactResume(Callback):
         processes = self.loaded["processes"]
         if len(processes) == trainer.world_size:
             mine = processes[trainer.global_rank]
-            torch.set_num_threads(mine["threads"])
+            torch.set_num_threads(mine["threads"] if self.threads is None else self.threads)
             _restore_random_states(mine["random"])
             pl_module.load_window_state(mine["window"])
         elif trainer.is_global_zero:  # another number of processes: random streams cannot go on, sums can
