@@ -79,15 +79,13 @@ def test_a_continued_run_takes_the_number_of_threads_it_was_saved_with(recipe, s
 
 
 def test_a_number_of_threads_that_is_asked_for_wins(recipe):
-    def threads():
-        return torch.load("runs/tiny/0/checkpoints/last.ckpt", weights_only=True)["visionlab"]["processes"][0][
-            "threads"
-        ]
-
-    assert fit_in_child(recipe, "--threads", "2", *kill_at(20)) == -signal.SIGKILL
-    assert threads() == 2
+    last = Path("runs/tiny/0/checkpoints/last.ckpt")
+    assert fit_in_child(recipe, *kill_at(20)) == -signal.SIGKILL
+    saved = torch.load(last, weights_only=True)
+    saved["visionlab"]["processes"][0]["threads"] = 2
+    torch.save(saved, last)
     assert fit_in_child(recipe, "--threads", "1", "--resume", "runs/tiny/0") == 0
-    assert threads() == 1
+    assert torch.load(last, weights_only=True)["visionlab"]["processes"][0]["threads"] == 1
 
 
 def test_accumulated_gradients_are_continued_to_equal_bits(recipe):
