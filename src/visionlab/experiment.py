@@ -180,10 +180,8 @@ class Experiment(LightningCLI):
                 use_distributed_sampler=False,  # the loaders share the images out themselves, exactly
                 default_root_dir=folder,
             )
-        except (
-            MisconfigurationException,
-            TypeError,
-        ) as error:  # a device that is not there, arguments that exclude each other
+        except (MisconfigurationException, TypeError) as error:
+            # a device that is not there, arguments that exclude each other
             raise ValueError(f"trainer: {error}") from error
         return self.trainer
 

@@ -5,7 +5,6 @@ import csv
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from visionlab.cli.options import require_checkpoint
 from visionlab.run import Run
@@ -80,11 +79,10 @@ def predict(run: Run, checkpoint: Path, paths: list[Path], output: Path) -> list
     from visionlab.pictures.grids import grid
 
     loaded = load(run.folder, checkpoint)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    task = loaded.task.to(device)
+    loaded.task.to("cuda" if torch.cuda.is_available() else "cpu")
     output.mkdir(parents=True, exist_ok=True)
     unreadable: list[str] = []
-    with (output / "predictions.csv").open("w", newline="") as file, torch.inference_mode():
+    with (output / "predictions.csv").open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["image", "rank", "class", "score"])
         for number, some in enumerate(tqdm(list(batched(paths, PER_SHEET)), unit="sheet", disable=None)):
@@ -97,9 +95,7 @@ def predict(run: Run, checkpoint: Path, paths: list[Path], output: Path) -> list
                     unreadable.append(str(error))
             if not read:
                 continue
-            pixels = torch.from_numpy(np.stack(images).transpose(0, 3, 1, 2).copy())
-            batch: Any = {"images": pixels.to(device), "ids": torch.arange(len(read), device=device)}
-            scores = task.step(task.on_after_batch_transfer(batch, 0)).predict()["scores"].cpu()
+            scores = loaded.predict(np.stack(images))["scores"].cpu()
             best = scores.topk(min(5, scores.shape[1]))
             captions = []
             for path, values, indices in zip(read, best.values.tolist(), best.indices.tolist(), strict=True):

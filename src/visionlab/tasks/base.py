@@ -207,7 +207,7 @@ class Task(LightningModule, ABC):
         self.window_batches = state["batches"]
 
     def check_finite(self) -> None:
-        """Stop on all processes if a training loss or a weight on any of them was not finite.
+        """Stop on all processes if a training loss on any of them was not finite.
 
         Raises:
             FloatingPointError: names the first such step.
