@@ -5,6 +5,7 @@ A data set is known by its card, a YAML file in ``visionlab/data/cards`` named l
 
 import argparse
 import difflib
+import json
 import pkgutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,7 @@ class Card:
         size: of what is downloaded, in bytes.
         layout: the tree of files below the root.
         get: how to get the data set.
-        data: the class path for a recipe.
+        data: class paths for a recipe, one a task.
         check: the dotted path of a function of the root that gives :class:`visionlab.data.layouts.findings.Findings`.
         make: of a function of the root, the number of training images and a seed, which writes a twin; None without.
         download: of a function of the root, which gets the publisher's files; None without.
@@ -48,7 +49,7 @@ class Card:
     size: int
     layout: str
     get: str
-    data: str
+    data: list[str]
     check: str
     make: str | None
     download: str | None
@@ -104,6 +105,8 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("name", metavar="NAME", help="of the data set, as `visionlab data list` gives it")
         if command != "info":
             sub.add_argument("--root", type=Path, help="the folder of the data set (default: data/NAME)")
+        if command == "check":
+            sub.add_argument("--json", action="store_true", help="write the findings as JSON, for machines")
         if command == "make":
             sub.add_argument(
                 "--images", type=int, default=500, help="to train on; a quarter as many to test on (default: 500)"
@@ -130,7 +133,7 @@ def _info(arguments: argparse.Namespace) -> int:
         ("classes", card.classes),
         ("images", ", ".join(f"{split} {count:,}" for split, count in card.images.items())),
         ("download", f"{card.size:,} bytes"),
-        ("class path", card.data),
+        ("class path", ", ".join(card.data)),
         ("to get it", card.get),
     ):
         print(f"{key:11} {str(value).strip()}")
@@ -146,16 +149,14 @@ def _make(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> int:
+    from visionlab.cli.findings import as_json, as_text  # numpy, which the other commands can do without
+
     card, root = read_card(arguments.name), _root(arguments)
     findings = _function(arguments.name, "check", card)(root)
-    for error in findings.errors:
-        print(error)
-    for note in findings.notes:
-        print(f"note: {note}")
-    for split, labels in findings.labels.items():
-        counts = [int((labels == label).sum()) for label in range(card.classes)]
-        print(f"{split}: {len(labels):,} images, {min(counts):,} to {max(counts):,} a class")
-    print(f"{len(findings.errors)} wrong" if findings.errors else "ok")
+    if arguments.json:
+        print(json.dumps(as_json(findings, card.classes), indent=2))
+    else:
+        print("\n".join(as_text(findings, card.classes)))
     return 2 if findings.errors else 0
 
 

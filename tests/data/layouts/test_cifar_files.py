@@ -76,7 +76,7 @@ def test_a_missing_file_is_named_whichever_split_is_read(root, file, split):
         FileNotFoundError, match=rf"{file} is missing: run `visionlab data download cifar10 --root {root}`"
     ):
         CIFAR10.read(root, split)
-    assert [error for error in CIFAR10.check(root).errors if f"{file} is missing" in error]
+    assert [error for error in CIFAR10.check(root).errors if f"{file} is missing" in error.message]
 
 
 def test_a_missing_folder_is_named(tmp_path):
@@ -91,7 +91,7 @@ def test_a_cut_file_is_named(root):
         CIFAR10.read(root, "train")
     findings = CIFAR10.check(root)
     assert len(findings.errors) == 1
-    assert "data_batch_4" in findings.errors[0]
+    assert "data_batch_4" in findings.errors[0].message
     assert list(findings.labels) == ["test"]
 
 
@@ -127,7 +127,7 @@ def test_other_class_names_are_an_error(root):
     for read in (lambda: CIFAR10.read(root, "train"), lambda: CIFAR10.read(root, "test")):
         with pytest.raises(ValueError, match=r"batches.meta names other classes than cifar10 has: \['cat', 'dog'\]"):
             read()
-    assert "batches.meta" in CIFAR10.check(root).errors[0]
+    assert "batches.meta" in CIFAR10.check(root).errors[0].message
 
 
 def archive_of(root, layout):

@@ -36,7 +36,7 @@ def test_reads_the_true_files(shared_data):
 
 def test_checks_the_true_files(shared_data):
     findings = MNIST.check(shared_data / "mnist")
-    assert [error.split(" is missing")[0].split("/")[-1] for error in findings.errors] == FILES[:2]
+    assert [error.message.split(" is missing")[0].split("/")[-1] for error in findings.errors] == FILES[:2]
     assert findings.notes == []  # what is there is official
     assert len(findings.labels["test"]) == 10_000
 
@@ -94,7 +94,7 @@ def test_a_cut_file_is_named(root, file, packed):
         path.write_bytes(content[:length])
         with pytest.raises(ValueError, match=path.name):
             MNIST.read(root, "train" if file.startswith("train") else "test")
-        assert path.name in MNIST.check(root).errors[0]
+        assert path.name in MNIST.check(root).errors[0].message
 
 
 def test_a_flipped_bit_is_found(root):

@@ -106,7 +106,7 @@ class Cifar:
         for file, official in self.md5s.items():
             path = root / self.folder / file
             if not path.is_file():
-                findings.errors.append(self._missing(root, file))
+                findings.error("missing-file", self._missing(root, file), path)
             elif md5(path) != official:
                 unofficial.append(file)
         if unofficial:
@@ -117,7 +117,7 @@ class Cifar:
             try:
                 self._check_meta(root)
             except (OSError, ValueError) as error:
-                findings.errors.append(str(error))
+                findings.error("damaged-file", str(error), root / self.folder / self.meta)
         for split, files in self.splits.items():
             labels = []
             for path in (root / self.folder / file for file in files):
@@ -126,7 +126,7 @@ class Cifar:
                 except FileNotFoundError:
                     pass  # found above
                 except (OSError, ValueError) as error:
-                    findings.errors.append(str(error))
+                    findings.error("damaged-file", str(error), path)
             if len(labels) == len(files):
                 findings.labels[split] = np.concatenate(labels)
         return findings

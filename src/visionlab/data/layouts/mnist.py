@@ -85,14 +85,16 @@ class Mnist:
         """Read every file and say what is wrong with each."""
         findings = Findings()
         paths = self._paths(root)
-        findings.errors += [self._missing(root, file) for file, path in paths.items() if not path.is_file()]
+        for file, path in paths.items():
+            if not path.is_file():
+                findings.error("missing-file", self._missing(root, file), path)
         for split, (images, labels) in SPLITS.items():
             if not (paths[images].is_file() and paths[labels].is_file()):
                 continue
             try:
                 findings.labels[split] = read_split(paths[images], paths[labels], len(self.classes))[1]
             except (OSError, ValueError) as error:
-                findings.errors.append(str(error))
+                findings.error("damaged-file", str(error), paths[images].parent)
         official = {Path(remote.path).name: remote.md5 for remote in self.remotes}
         unofficial = [
             path
