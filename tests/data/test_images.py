@@ -294,10 +294,20 @@ def test_the_hostile_take_little_memory(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_largest_image_decodes_within_a_gigabyte(tmp_path):
-    path = tmp_path / "largest.jpg"
+@pytest.mark.parametrize(
+    ("name", "mode", "options"),
+    [
+        ("largest.jpg", "CMYK", {"progressive": True, "subsampling": 0}),
+        ("largest.tif", "CMYK", {"compression": "tiff_lzw"}),
+        ("largest.webp", "RGB", {"lossless": True, "method": 0}),
+        ("largest.gif", "P", {}),
+        ("largest.png", "I;16", {}),
+    ],
+)
+def test_the_largest_image_decodes_within_a_gigabyte(tmp_path, name, mode, options):
+    path = tmp_path / name
     side = int(MAX_PIXELS**0.5)
-    Image.new("CMYK", (side, side)).save(path, progressive=True, subsampling=0)
+    Image.new(mode, (side, side)).save(path, **options)
 
     def read() -> int:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
