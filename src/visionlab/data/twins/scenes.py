@@ -105,7 +105,7 @@ def draw_person_scene(
         height: of the image.
         width: of the image.
         people: their number; their class is 0, and they come first.
-        others: the classes of the other objects, as in :func:`draw_scene`.
+        others: the classes of the other objects, as in :func:`draw_scene`, whose class 0 is a disc and no person.
 
     Raises:
         ValueError: if a class cannot be drawn, or there is no room.
@@ -157,7 +157,7 @@ class _Canvas:
             Whether it was added.
         """
         inside = parts >= 0
-        area = np.count_nonzero(inside)
+        area = int(np.count_nonzero(inside))
         covers = np.bincount(self.cover[window][inside] // PARTS + 1, minlength=len(self.areas) + 1)[1:]
         seen = np.bincount(self.cover.ravel() // PARTS + 1, minlength=len(self.areas) + 1)[1:]
         if area < 8 or (seen - covers < VISIBLE * np.array(self.areas)).any():
@@ -168,11 +168,10 @@ class _Canvas:
 
     def paint(self, window: tuple[slice, slice], inside: BoolArray, colours: FloatArray) -> None:
         """Give the pixels ``inside`` some colours, with the grain of another place."""
-        elsewhere = [
-            np.arange(along.start, along.stop) + shift
-            for along, shift in zip(window, self.rng.integers(0, self.size), strict=True)
-        ]
-        grain = self.grain[np.ix_(elsewhere[0] % self.size[0], elsewhere[1] % self.size[1])]
+        down, across = self.rng.integers(0, self.size)
+        rows = (np.arange(window[0].start, window[0].stop) + down) % self.size[0]
+        columns = (np.arange(window[1].start, window[1].stop) + across) % self.size[1]
+        grain = self.grain[np.ix_(rows, columns)]
         self.pixels[window][inside] = (colours + 10 * grain)[inside]
 
     def scene(self, labels: Sequence[int] | IntArray) -> Scene:
@@ -211,7 +210,8 @@ def _radius(rng: np.random.Generator, short: int, bounds: tuple[float, float], a
 
 def _colours(rng: np.random.Generator, stripes: FloatArray) -> FloatArray:
     """Colours whose brightness follows a texture, as in :func:`visionlab.data.twins.drawing.paint`."""
-    return rng.uniform(60, 195, 3) + rng.uniform(35, 60, 3) * rng.choice([-1, 1]) * stripes[..., None]
+    contrast: FloatArray = rng.uniform(35, 60, 3) * rng.choice([-1, 1])
+    return rng.uniform(60, 195, 3) + contrast * stripes[..., None]
 
 
 HEAD, TORSO, BACK_OF_HEAD = 0, 1, 10  # the parts of a person; the others are limbs
@@ -261,21 +261,21 @@ def _pose(rng: np.random.Generator, front: bool) -> FloatArray:
     joints = np.zeros((17, 2))
     turned = rng.uniform(0.6, 1)
     hips, shoulders = np.array([0, 0.02]), np.array([rng.uniform(-0.06, 0.06), -0.26])
-    head = shoulders + (rng.uniform(-0.03, 0.03), -0.12)
-    joints[0] = head + (0, 0.015)
+    head = np.add(shoulders, (rng.uniform(-0.03, 0.03), -0.12))
+    joints[0] = np.add(head, (0, 0.015))
     for left, side in ((0, 1), (1, -1)):
         out = side if front else -side  # the left is to the right of whoever looks at the front
-        joints[1 + left] = head + (0.03 * out, -0.015)
-        joints[3 + left] = head + (0.065 * out, 0)
+        joints[1 + left] = np.add(head, (0.03 * out, -0.015))
+        joints[3 + left] = np.add(head, (0.065 * out, 0))
         arm, elbow = rng.uniform(-0.2, 2.6), rng.uniform(0, 1.6)  # angles from straight down
         leg, knee = rng.uniform(-0.1, 0.6), rng.uniform(-0.7, 0.2)
         for first, start, angles, lengths in (
-            (5, shoulders + (0.105 * turned * out, 0), (arm, arm + elbow), (0.16, 0.15)),
-            (11, hips + (0.065 * turned * out, 0), (leg, leg + knee), (0.23, 0.22)),
+            (5, np.add(shoulders, (0.105 * turned * out, 0)), (arm, arm + elbow), (0.16, 0.15)),
+            (11, np.add(hips, (0.065 * turned * out, 0)), (leg, leg + knee), (0.23, 0.22)),
         ):
             joints[first + left] = start
             for i, (angle, length) in enumerate(zip(angles, lengths, strict=True)):
-                start = start + (length * np.sin(angle) * out, length * np.cos(angle))
+                start = np.add(start, (length * np.sin(angle) * out, length * np.cos(angle)))
                 joints[first + 2 * (i + 1) + left] = start
     return joints
 
