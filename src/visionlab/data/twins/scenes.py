@@ -189,7 +189,8 @@ def _ground(rng: np.random.Generator, ragged: FloatArray) -> FloatArray:
     count = rng.integers(4, 13)
     down, across = np.mgrid[:height, :width] + 0.06 * min(height, width) * ragged
     distances = [np.hypot(down - y, across - x) for y, x in rng.uniform((0, 0), (height, width), (count, 2))]
-    return rng.uniform(60, 195, (count, 3))[np.argmin(distances, axis=0)]
+    colours: FloatArray = rng.uniform(60, 195, (count, 3))
+    return colours[np.argmin(distances, axis=0)]
 
 
 def _add_object(canvas: _Canvas, label: int, radii: tuple[float, float]) -> None:
