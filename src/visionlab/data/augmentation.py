@@ -1,4 +1,4 @@
-"""Augmentation of whole batches of images of one size, a function of each image's own seed."""
+"""What is done to images before a net sees them: a function of each image's own seed."""
 
 from abc import ABC, abstractmethod
 
@@ -6,7 +6,16 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
+from visionlab.data.sample import Sample
 from visionlab.data.sampling import mix
+
+
+class Transform(ABC):
+    """What is done to one sample. The result depends on the sample and the seed alone."""
+
+    @abstractmethod
+    def __call__(self, sample: Sample, seed: int) -> Sample:
+        """Transform a sample, whose arrays stay as they are. The image stays ``uint8``."""
 
 
 class Augmentation(ABC):

@@ -55,6 +55,7 @@ class DataModule(LightningDataModule, ABC):
         monitor: the metric that says which weights are best, as ``<protocol>/<metric>`` of ``metrics()``.
         mode: whether more or less of it is better.
         test_has_labels: whether the test split can be scored; where it cannot, a run ends by reporting validation.
+        skipped: by split, the positions of images that this process left out because they could not be read.
     """
 
     monitor: str
@@ -70,6 +71,7 @@ class DataModule(LightningDataModule, ABC):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
         self.datasets: dict[Split, ImageDataset] = {}
+        self.skipped: dict[Split, set[int]] = {"train": set(), "val": set(), "test": set()}
 
     @property
     @abstractmethod
