@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from PIL import ImageDraw
 
 from visionlab.pictures.colours import BLUE, ORANGE, PAPER
 from visionlab.pictures.masks import semantic
@@ -51,8 +52,6 @@ def test_void_is_hatched_in_grey():
 
 def test_the_legend_has_the_classes_that_are_there(monkeypatch):
     drawn = []
-    from PIL import ImageDraw
-
     text = ImageDraw.ImageDraw.text
 
     def note(self, xy, text_, *rest, **options):

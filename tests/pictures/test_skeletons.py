@@ -26,9 +26,10 @@ def is_colour(pixel, colour):
 
 
 def test_the_skeleton_is_cocos(shared_data):
-    person = json.loads((shared_data / "coco/annotations/person_keypoints_val2017.json").read_text())["categories"][0]
-    assert tuple(person["keypoints"]) == COCO_JOINTS
-    assert [(one - 1, other - 1) for one, other in person["skeleton"]] == list(COCO_LIMBS)
+    content = json.loads((shared_data / "coco/annotations/person_keypoints_val2017.json").read_text())
+    (category,) = content["categories"]
+    assert tuple(category["keypoints"]) == COCO_JOINTS
+    assert [(one - 1, other - 1) for one, other in category["skeleton"]] == list(COCO_LIMBS)
 
 
 def test_visible_joints_are_discs_and_hidden_ones_rings():
