@@ -172,16 +172,8 @@ def _check(arguments: argparse.Namespace) -> int:
 def _show(arguments: argparse.Namespace) -> int:
     from visionlab.cli.data_show import show  # torch, which the other commands can do without
 
-    print(
-        show(
-            arguments.name,
-            _root(arguments),
-            arguments.split,
-            arguments.images,
-            arguments.output,
-            arguments.ending,
-        )
-    )
+    root, ending = _root(arguments), arguments.ending
+    print(show(arguments.name, root, arguments.split, arguments.images, arguments.output, ending))
     return 0
 
 

@@ -8,17 +8,17 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from visionlab.cli.data import read_card
 from visionlab.data.base import DataModule, Split
 from visionlab.data.sample import VOID, Objects, Sample
-from visionlab.pictures.grids import grid
+from visionlab.pictures.grids import fit, grid
 from visionlab.pictures.masks import semantic
 from visionlab.pictures.objects import objects
 from visionlab.pictures.palette import class_colour
 
-SIDE = 480  # pixels of the longer side of an annotated image; a tag takes 14 of height
+SIDE = 480  # pixels of the longer side of an image that is drawn on; a tag takes 14 of height
+PLAIN_SIDE = 160
 COLUMNS = 4
 
 
@@ -30,7 +30,7 @@ def show(name: str, root: Path, split: Split, images: int, output: Path | None, 
         root: the folder of the data set.
         split: which images.
         images: how many, at least 1; all if the split has fewer.
-        output: an image file to write; ``NAME_SPLIT.png`` if None.
+        output: a PNG file to write; ``NAME_SPLIT.png`` if None.
         ending: of the name of the data module, in any case, such as ``detection``; the card's first if None.
 
     Returns:
@@ -43,8 +43,8 @@ def show(name: str, root: Path, split: Split, images: int, output: Path | None, 
     if images < 1:
         raise ValueError(f"--images must be at least 1, not {images}")
     path = Path(f"{name}_{split}.png") if output is None else output
-    if path.suffix.lower() not in Image.registered_extensions():
-        raise ValueError(f"{path} is no image file: give a name that ends in .png")
+    if path.suffix.lower() != ".png":
+        raise ValueError(f"--output must be a file that ends in .png, not {path}")
     data = _open(name, root, ending)
     dataset = data.dataset(split)
     if len(dataset) == 0:
@@ -54,9 +54,8 @@ def show(name: str, root: Path, split: Split, images: int, output: Path | None, 
         sample = dataset.sample(index)
         pictures.append(draw(sample, data.classes))
         captions.append("\n".join([dataset.name(index), *_labels(sample, data.classes)]))
-    # a cell that no picture with a legend is too large for, which would be reduced with its text
-    annotated = max(max(picture.shape[:2]) for picture in pictures)
-    cell = annotated if annotated >= SIDE else SIDE // 3
+    # a legend makes a picture larger; it would be reduced together with its text
+    cell = max(max(picture.shape[:2]) for picture in pictures)
     sheet = grid(pictures, captions, columns=COLUMNS, cell=cell, title=f"{name}, {split}")
     path.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(path)
@@ -64,14 +63,14 @@ def show(name: str, root: Path, split: Split, images: int, output: Path | None, 
 
 
 def draw(sample: Sample, classes: Sequence[str]) -> npt.NDArray[np.uint8]:
-    """A picture of an image with its mask or its objects; without either, the image as it is."""
+    """A picture of an image with its mask or its objects; without either, the image alone, smaller."""
     if "mask" in sample:
         # what is no object stays as it is
         colours = [None if name == "background" else class_colour(label) for label, name in enumerate(classes)]
         return np.asarray(semantic(sample["image"], sample["mask"], classes, colours, VOID, SIDE))
     if "objects" in sample:
         return _draw_objects(sample["image"], sample["objects"], classes)
-    return sample["image"]
+    return np.asarray(fit(sample["image"], PLAIN_SIDE))
 
 
 def _draw_objects(image: npt.NDArray[np.uint8], shown: Objects, classes: Sequence[str]) -> npt.NDArray[np.uint8]:

@@ -108,15 +108,13 @@ def _draw_frame(draw: ImageDraw.ImageDraw, rectangle: Rectangle, colour: Colour,
     left, top, right, bottom = rectangle
     if right < left or bottom < top:
         return
-    if not dashed:
-        draw.rectangle(rectangle, None, colour, width)
-        return
-    for x in range(left, right + 1, DASH + BREAK):
-        end = min(x + DASH - 1, right)
+    dash = DASH if dashed else max(right - left, bottom - top) + 1
+    for x in range(left, right + 1, dash + BREAK):
+        end = min(x + dash - 1, right)
         draw.rectangle((x, top, end, min(top + width - 1, bottom)), colour)
         draw.rectangle((x, max(bottom - width + 1, top), end, bottom), colour)
-    for y in range(top, bottom + 1, DASH + BREAK):
-        end = min(y + DASH - 1, bottom)
+    for y in range(top, bottom + 1, dash + BREAK):
+        end = min(y + dash - 1, bottom)
         draw.rectangle((left, y, min(left + width - 1, right), end), colour)
         draw.rectangle((max(right - width + 1, left), y, right, end), colour)
 
