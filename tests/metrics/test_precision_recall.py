@@ -68,12 +68,12 @@ def test_an_empty_curve_has_no_area():
 
 
 def test_a_worked_example():
-    """That of Padilla et al. 2020, "A Survey on Performance Metrics for Object-Detection Algorithms": 24 detections of 15
-    objects, 26.84 % by 11 points, 24.56 % by all."""
+    # Padilla et al. 2020, "A Survey on Performance Metrics for Object-Detection Algorithms": 24 detections of 15 objects,
+    # 26.84 % by 11 points and 24.56 % by all of them (the fifth digit cut off)
     right = np.isin(np.arange(1, 25), [1, 3, 10, 12, 13, 14, 23])
     precision, recall = right.cumsum() / np.arange(1, 25), right.cumsum() / 15
     assert eleven_point_area(precision, recall) == pytest.approx(0.2684, abs=5e-5)
-    assert monotone_area(precision, recall) == pytest.approx(0.2456, abs=5e-5)
+    assert monotone_area(precision, recall) == pytest.approx(0.2456, abs=1e-4)
 
 
 def test_multi_label_metrics_take_an_area():
