@@ -68,7 +68,7 @@ def test_an_empty_curve_has_no_area():
 
 
 def test_a_worked_example():
-    # Padilla et al. 2020, "A Survey on Performance Metrics for Object-Detection Algorithms": 24 detections of 15 objects,
+    # Padilla et al. 2020, "A Survey on Performance Metrics for Object-Detection Algorithms": 24 detections, 15 objects,
     # 26.84 % by 11 points and 24.56 % by all of them (the fifth digit cut off)
     right = np.isin(np.arange(1, 25), [1, 3, 10, 12, 13, 14, 23])
     precision, recall = right.cumsum() / np.arange(1, 25), right.cumsum() / 15
