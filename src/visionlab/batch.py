@@ -36,6 +36,81 @@ class ClassificationBatch(TypedDict):
     ids: Tensor
 
 
+class ImageBatch(TypedDict):
+    """Images of one size and nothing about them, as generation and prediction want.
+
+    images: ``(B, channels, H, W)``, ``uint8`` while travelling, float in [0, 1] in a task.
+    ids: ``(B,)`` ``int64``.
+    """
+
+    images: Tensor
+    ids: Tensor
+
+
+class LocalizationBatch(TypedDict):
+    """Images of one size, each of one class, with all boxes of that class.
+
+    images: ``(B, channels, H, W)``, ``uint8`` while travelling, float in [0, 1] in a task.
+    labels: ``(B,)`` ``int64`` in ``0..C-1``.
+    boxes: of each image ``(n, 4)`` ``float32``, left, top, right and bottom in pixels of the image; n may be 0.
+    ids: ``(B,)`` ``int64``.
+    """
+
+    images: Tensor
+    labels: Tensor
+    boxes: list[Tensor]
+    ids: Tensor
+
+
+class DetectionTarget(TypedDict):
+    """The objects in one image, under torchvision's and torchmetrics' names; n may be 0.
+
+    boxes: ``(n, 4)`` ``float32``, left, top, right and bottom in pixels; they live between pixels.
+    labels: ``(n,)`` ``int64`` in ``0..C-1``: no background class.
+    iscrowd: ``(n,)`` ``bool``, a region of many objects rather than one.
+    difficult: ``(n,)`` ``bool``, not counted by VOC's metrics.
+    area: ``(n,)`` ``float64``, in pixels, as the data set has it.
+    masks: ``(n, H, W)`` ``uint8``, 1 inside.
+    keypoints: ``(n, K, 3)`` ``float32``: x, y and visibility (0 not labelled, 1 hidden, 2 visible).
+    """
+
+    boxes: Tensor
+    labels: Tensor
+    iscrowd: NotRequired[Tensor]
+    difficult: NotRequired[Tensor]
+    area: NotRequired[Tensor]
+    masks: NotRequired[Tensor]
+    keypoints: NotRequired[Tensor]
+
+
+class DetectionBatch(TypedDict):
+    """Images of any sizes, with their objects.
+
+    images: ``(channels, H, W)`` each, ``uint8`` while travelling, float in [0, 1] in a task.
+    targets: one an image; absent where there is no truth.
+    ids: ``(B,)`` ``int64``.
+    """
+
+    images: list[Tensor]
+    targets: NotRequired[list[DetectionTarget]]
+    ids: Tensor
+
+
+class SegmentationBatch(TypedDict):
+    """Images with the class of each pixel: of one size in training, of any sizes in evaluation.
+
+    images: ``(B, channels, H, W)``, or a list of ``(channels, H, W)``; ``uint8`` while travelling, float in [0, 1] in a
+        task.
+    masks: ``(B, H, W)``, or a list of ``(H, W)``: ``0..C-1``, or 255 for pixels that do not count; ``uint8`` while
+        travelling. Absent where there is no truth.
+    ids: ``(B,)`` ``int64``.
+    """
+
+    images: Tensor | list[Tensor]
+    masks: NotRequired[Tensor | list[Tensor]]
+    ids: Tensor
+
+
 class ClassificationPredictions(TypedDict):
     """logits: ``(B, C)`` ``float32``. scores: ``(B, C)`` ``float32`` in [0, 1]; rows sum to 1 in single-label
     classification.
@@ -43,6 +118,14 @@ class ClassificationPredictions(TypedDict):
 
     logits: Tensor
     scores: Tensor
+
+
+class LocalizationPredictions(ClassificationPredictions):
+    """logits, scores: as in classification. boxes: ``(B, 4)`` ``float32``, left, top, right and bottom of the one
+    object, in pixels of the image.
+    """
+
+    boxes: Tensor
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from visionlab.callbacks.progress import Progress
 from visionlab.callbacks.recipe import KeepRecipe
 from visionlab.callbacks.results import WriteResults
 from visionlab.callbacks.resume import ExactResume
+from visionlab.callbacks.skipped import CountSkipped
 from visionlab.callbacks.stop import StopOnSignal
 from visionlab.callbacks.throughput import Throughput
 from visionlab.data.base import DataModule
@@ -52,6 +53,8 @@ class Experiment(LightningCLI):
 
     Args:
         args: as on the command line: ``["--config", "recipe.yaml", "--trainer.max_epochs", "3"]``.
+        num_classes: what the net was made for, where a checkpoint says so; otherwise the data is asked, which may have
+            to read its folder.
 
     Attributes:
         model: the task.
@@ -69,7 +72,8 @@ class Experiment(LightningCLI):
     checkpoints: Checkpoints
     run: Run | None = None
 
-    def __init__(self, args: list[str]) -> None:
+    def __init__(self, args: list[str], num_classes: int | None = None) -> None:
+        self.known_classes = num_classes
         try:
             self._parse_and_make(args)
         except (ArgumentError, ValueError) as error:
@@ -103,7 +107,12 @@ class Experiment(LightningCLI):
             default=None,
             help="CPU threads of each process; the last bits of a sum depend on them.",
         )
-        parser.link_arguments("data.num_classes", "model.init_args.num_classes", apply_on="instantiate")
+        parser.link_arguments(
+            "data", "model.init_args.num_classes", compute_fn=self._count_classes, apply_on="instantiate"
+        )
+
+    def _count_classes(self, data: DataModule) -> int:
+        return data.num_classes if self.known_classes is None else self.known_classes
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         assert isinstance(args, list)
@@ -159,6 +168,7 @@ class Experiment(LightningCLI):
             KeepRecipe(self.recipe, self.datamodule.label_map),
             WriteResults(folder),
             Pictures(folder),
+            CountSkipped(),
         ]
         loggers: list[Logger] = []
         if record:

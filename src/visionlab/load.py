@@ -54,9 +54,9 @@ def load(folder: str | Path, checkpoint: Path | None = None) -> Loaded:
     path = run.best if checkpoint is None else checkpoint
     if not path.is_file():
         raise FileNotFoundError(f"there is no checkpoint {path}")
-    experiment = Experiment(["--config", str(run.folder / "config.yaml")])
     content = torch.load(path, map_location="cpu", weights_only=True)
+    names = [str(entry["name"]) for entry in content["label_map"]]
+    experiment = Experiment(["--config", str(run.folder / "config.yaml")], num_classes=len(names))
     experiment.model.load_state_dict(content["state_dict"])
     experiment.model.eval()
-    names = [str(entry["name"]) for entry in content["label_map"]]
     return Loaded(experiment.model, experiment.datamodule, names)

@@ -14,7 +14,7 @@ COMMANDS = {
     "validate": ("visionlab.cli.evaluate", "evaluate a run on the validation split"),
     "test": ("visionlab.cli.evaluate", "evaluate a run on the test split"),
     "predict": ("visionlab.cli.predict", "predict images with a run: pictures and results"),
-    "data": ("visionlab.cli.data", "describe, make, check or download a data set"),
+    "data": ("visionlab.cli.data", "describe, make, check, show or download a data set"),
 }
 
 HELP = f"""usage: visionlab COMMAND ...
@@ -54,7 +54,14 @@ def main(argv: list[str] | None = None) -> int:
         # what a user got wrong says so in its message; where it came from is of no use to them
         if os.environ.get("VISIONLAB_TRACEBACK"):
             traceback.print_exc()
-        return complain(str(error))
+        return complain(_one_line(str(error)))
+
+
+def _one_line(message: str) -> str:
+    """What a loader's process raised, without the traceback of that process that torch puts into the message."""
+    if not message.startswith("Caught ") or "Original Traceback" not in message:
+        return message
+    return message.rstrip().splitlines()[-1].split(": ", 1)[-1]
 
 
 def complain(message: str) -> int:

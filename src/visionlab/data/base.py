@@ -11,6 +11,7 @@ import numpy.typing as npt
 from lightning import LightningDataModule
 from torchmetrics import Metric
 
+from visionlab.data.sample import Sample
 from visionlab.data.sampling import EvalBatches, Keys, Loader, TrainBatches
 
 Split = Literal["train", "val", "test"]
@@ -33,6 +34,9 @@ class ImageDataset(Protocol):
     def image(self, index: int) -> npt.NDArray[np.uint8]:
         """The image at ``index`` as it is stored, ``(H, W, channels)``."""
 
+    def sample(self, index: int) -> Sample:
+        """The image at ``index`` as it is stored, with its annotations."""
+
     def name(self, index: int) -> str:
         """What the data set itself calls the image at ``index``: its file, its official id."""
 
@@ -51,6 +55,7 @@ class DataModule(LightningDataModule, ABC):
         monitor: the metric that says which weights are best, as ``<protocol>/<metric>`` of ``metrics()``.
         mode: whether more or less of it is better.
         test_has_labels: whether the test split can be scored; where it cannot, a run ends by reporting validation.
+        skipped: by split, the positions of images that this process left out because they could not be read.
     """
 
     monitor: str
@@ -66,6 +71,7 @@ class DataModule(LightningDataModule, ABC):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
         self.datasets: dict[Split, ImageDataset] = {}
+        self.skipped: dict[Split, set[int]] = {"train": set(), "val": set(), "test": set()}
 
     @property
     @abstractmethod

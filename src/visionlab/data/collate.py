@@ -1,0 +1,105 @@
+"""Samples into batches, in the forms of :mod:`visionlab.batch`."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from visionlab.batch import (
+    ClassificationBatch,
+    DetectionBatch,
+    DetectionTarget,
+    ImageBatch,
+    LocalizationBatch,
+    SegmentationBatch,
+)
+from visionlab.data.sample import Objects, Sample
+
+Ids = npt.NDArray[np.int64]
+
+
+def images_only(samples: Sequence[Sample], ids: Ids) -> ImageBatch:
+    """Images of one size."""
+    return {"images": _stacked(samples), "ids": torch.from_numpy(ids)}
+
+
+def classification(samples: Sequence[Sample], ids: Ids) -> ClassificationBatch:
+    """Images of one size, with a label or with a row of labels each; all without, if one is."""
+    batch: ClassificationBatch = {"images": _stacked(samples), "ids": torch.from_numpy(ids)}
+    if all("label" in sample for sample in samples):
+        batch["labels"] = torch.tensor([sample["label"] for sample in samples])
+    elif all("labels" in sample for sample in samples):
+        batch["labels"] = torch.from_numpy(np.stack([sample["labels"] for sample in samples]))
+    return batch
+
+
+def localization(samples: Sequence[Sample], ids: Ids) -> LocalizationBatch:
+    """Images of one size, with a label and the boxes of that class each."""
+    return {
+        "images": _stacked(samples),
+        "labels": torch.tensor([sample["label"] for sample in samples]),
+        "boxes": [_float32(sample["objects"]["boxes"]) for sample in samples],
+        "ids": torch.from_numpy(ids),
+    }
+
+
+def detection(samples: Sequence[Sample], ids: Ids) -> DetectionBatch:
+    """Images of any sizes, with their objects."""
+    return {
+        "images": [_tensor(sample["image"]) for sample in samples],
+        "targets": [_target(sample["objects"]) for sample in samples],
+        "ids": torch.from_numpy(ids),
+    }
+
+
+def segmentation(samples: Sequence[Sample], ids: Ids) -> SegmentationBatch:
+    """Images of one size with their masks, for training."""
+    images = _stacked(samples)
+    return {
+        "images": images,
+        "masks": torch.from_numpy(np.stack([sample["mask"] for sample in samples])),
+        "ids": torch.from_numpy(ids),
+    }
+
+
+def ragged_segmentation(samples: Sequence[Sample], ids: Ids) -> SegmentationBatch:
+    """Images of any sizes with their masks, for evaluation at each mask's own resolution."""
+    return {
+        "images": [_tensor(sample["image"]) for sample in samples],
+        "masks": [torch.from_numpy(sample["mask"]) for sample in samples],
+        "ids": torch.from_numpy(ids),
+    }
+
+
+def _stacked(samples: Sequence[Sample]) -> Tensor:
+    """``(B, channels, H, W)``, in memory as ``(B, H, W, channels)``: nothing is moved, and convolutions like it."""
+    sizes = {sample["image"].shape for sample in samples}
+    if len(sizes) > 1:
+        shown = ", ".join(f"{height} x {width}" for height, width, _ in sorted(sizes)[:3])
+        raise ValueError(f"the images of a batch differ in size ({shown}): give a transform that crops or resizes them")
+    return torch.from_numpy(np.stack([sample["image"] for sample in samples])).permute(0, 3, 1, 2)
+
+
+def _tensor(image: npt.NDArray[np.uint8]) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
+
+
+def _float32(values: npt.NDArray[np.float64]) -> Tensor:
+    return torch.from_numpy(values.astype(np.float32))
+
+
+def _target(objects: Objects) -> DetectionTarget:
+    target: DetectionTarget = {"boxes": _float32(objects["boxes"]), "labels": torch.from_numpy(objects["labels"])}
+    if "crowd" in objects:
+        target["iscrowd"] = torch.from_numpy(objects["crowd"])
+    if "difficult" in objects:
+        target["difficult"] = torch.from_numpy(objects["difficult"])
+    if "area" in objects:
+        target["area"] = torch.from_numpy(objects["area"])
+    if "masks" in objects:
+        target["masks"] = torch.from_numpy(np.ascontiguousarray(objects["masks"]))
+    if "keypoints" in objects:
+        target["keypoints"] = _float32(objects["keypoints"])
+    return target

@@ -1,0 +1,214 @@
+"""Data sets whose images are files: read one by one, transformed, and put together into batches."""
+
+import warnings
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from visionlab.batch import PADDING
+from visionlab.data.augmentation import Transform
+from visionlab.data.base import DataModule, Split, run_seed
+from visionlab.data.images import read_image
+from visionlab.data.prepared import Prepared
+from visionlab.data.sample import Records, Sample
+from visionlab.data.sampling import Keys, sample_seeds
+
+Collate = Callable[[Sequence[Sample], npt.NDArray[np.int64]], Any]
+"""Makes a batch of samples and their ids: one of :mod:`visionlab.data.collate`."""
+
+BadSample = Literal["raise", "skip"]
+
+
+class DiskDataset:
+    """One split of a data set on disk.
+
+    Args:
+        records: where the images are, and what is known about them.
+        collate: makes batches in the form that the task wants.
+        transform: what is done to each sample, if anything.
+        seed: of the transform.
+        on_bad_sample: what becomes of an image that cannot be read, or whose annotations cannot: an error, or the next
+            good image of the split takes its place in the batch, under the id of padding, so that there are as many
+            batches as there would be. A batch then has an entry ``skipped``, ``(n,)`` ``int64``: the positions of the
+            images that were left out.
+        prepared: the images, made smaller, to be used in place of their files, which are then not read.
+    """
+
+    def __init__(
+        self,
+        records: Records,
+        collate: Collate,
+        transform: Transform | None = None,
+        seed: int = 0,
+        on_bad_sample: BadSample = "raise",
+        prepared: Prepared | None = None,
+    ) -> None:
+        self.records, self.collate, self.transform = records, collate, transform
+        self.seed, self.on_bad_sample, self.prepared = seed, on_bad_sample, prepared
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitems__(self, keys: Keys) -> Any:
+        """The batch of ``keys``, its samples transformed.
+
+        Raises:
+            ValueError: if an image or its annotations cannot be read, unless such are skipped; the message names the
+                file.
+        """
+        ids = keys.indices.copy()
+        ids[len(ids) - keys.padded :] = PADDING
+        samples, skipped = [], []
+        for at, (index, seed) in enumerate(
+            zip(keys.indices.tolist(), sample_seeds(self.seed, keys).tolist(), strict=True)
+        ):
+            try:
+                sample = self.sample(index)
+            except (ValueError, OSError) as error:
+                if self.on_bad_sample == "raise":
+                    raise
+                warnings.warn(f"skipped {self.name(index)}: {error}", stacklevel=2)
+                skipped.append(index)
+                ids[at] = PADDING
+                sample = self._next_good(index)
+            samples.append(sample if self.transform is None else self.transform(sample, seed))
+        batch = self.collate(samples, ids)
+        return (
+            batch if self.on_bad_sample == "raise" else {**batch, "skipped": torch.tensor(skipped, dtype=torch.int64)}
+        )
+
+    def sample(self, index: int) -> Sample:
+        """The image at ``index`` as it is stored, with its annotations.
+
+        Raises:
+            ValueError: if a file is not what it should be; the message names it.
+            OSError: if a file is missing.
+        """
+        sample = cast(Sample, {"image": self.image(index), **self.records.annotations(index)})
+        if self.prepared is not None and ("objects" in sample or "mask" in sample):
+            raise ValueError(
+                f"{self.prepared.folder}: prepared images are smaller than their files, and boxes and masks do not fit"
+            )
+        if "mask" in sample and sample["mask"].shape != sample["image"].shape[:2]:
+            raise ValueError(
+                f"{self.records.path(index)} is {_size(sample['image'])}, but its mask {_size(sample['mask'])}"
+            )
+        return sample
+
+    def image(self, index: int) -> npt.NDArray[np.uint8]:
+        """The image at ``index`` as it is stored, ``(H, W, 3)``."""
+        if self.prepared is not None:
+            return self.prepared.image(index)
+        return read_image(self.records.path(index), 3)
+
+    def name(self, index: int) -> str:
+        """What the data set itself calls the image at ``index``."""
+        return self.records.name(index)
+
+    def _next_good(self, index: int) -> Sample:
+        for further in range(1, len(self)):
+            try:
+                return self.sample((index + further) % len(self))
+            except (ValueError, OSError):
+                continue
+        raise ValueError(f"no image of the split can be read; the first is {self.records.path(0)}")
+
+
+class DiskDataModule(DataModule):
+    """A data set whose images are files. A subclass gives ``classes``, ``metrics``, ``records`` and how samples make
+    batches.
+
+    Args:
+        root: the folder of the data set, in its publisher's layout.
+        batch_size: images per process and training step.
+        eval_batch_size: images per process and evaluation step; ``batch_size`` if None.
+        num_workers: processes per loader.
+        train_transform: what is done to training samples, if anything.
+        eval_transform: what is done to samples that are evaluated or predicted, if anything.
+        on_bad_sample: whether an image that cannot be read stops the run, or is left out, counted and logged.
+        max_skipped: of how many images, in all splits together and on each process, that stops the run after all.
+        prepared: the folder that ``visionlab data prepare`` wrote, for data without boxes and masks; None reads the
+            files themselves.
+    """
+
+    train_collate: Collate
+    eval_collate: Collate
+
+    def __init__(
+        self,
+        root: str,
+        batch_size: int,
+        eval_batch_size: int | None = None,
+        num_workers: int = 2,
+        train_transform: Transform | None = None,
+        eval_transform: Transform | None = None,
+        on_bad_sample: BadSample = "raise",
+        max_skipped: int = 100,
+        prepared: str | None = None,
+    ) -> None:
+        super().__init__(batch_size, eval_batch_size, num_workers)
+        self.root = Path(root)
+        self.train_transform, self.eval_transform = train_transform, eval_transform
+        self.on_bad_sample: BadSample = on_bad_sample
+        self.max_skipped = max_skipped
+        self.prepared = None if prepared is None else Path(prepared)
+
+    @abstractmethod
+    def records(self, split: Split) -> Records:
+        """Open one split.
+
+        Raises:
+            FileNotFoundError: if a file is missing; the message names it and says how to get it.
+            ValueError: if a file is not what it should be; the message names it.
+        """
+
+    def dataset(self, split: Split) -> DiskDataset:
+        """Open one split, with its transform."""
+        train, records = split == "train", self.records(split)
+        return DiskDataset(
+            records,
+            type(self).train_collate if train else type(self).eval_collate,
+            self.train_transform if train else self.eval_transform,
+            run_seed(),
+            self.on_bad_sample,
+            None if self.prepared is None else Prepared(self.prepared / split, records),
+        )
+
+    def read(self, path: Path) -> npt.NDArray[np.uint8]:
+        """Read any image file, as evaluation transforms it, ``(H, W, 3)``."""
+        image = read_image(path, 3)
+        return image if self.eval_transform is None else self.eval_transform({"image": image}, 0)["image"]
+
+    def prepare_data(self) -> None:
+        """Read the annotations of all splits, so that what is wrong with them stops a run before it starts."""
+        splits: tuple[Split, ...] = ("train", "val", "test")
+        for split in splits:
+            self.records(split)
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Take the note of skipped images out of a batch.
+
+        Raises:
+            ValueError: if there are more of them than ``max_skipped``.
+        """
+        if "skipped" not in batch:
+            return batch
+        assert self.trainer is not None  # which calls this
+        split: Split = "train" if self.trainer.training else "test" if self.trainer.testing else "val"
+        self.skipped[split].update(batch["skipped"].tolist())
+        total = sum(map(len, self.skipped.values()))
+        if total > self.max_skipped:
+            raise ValueError(
+                f"{total} images could not be read, more than max_skipped = {self.max_skipped}: "
+                f"`visionlab data check` says what is wrong with the files in {self.root}"
+            )
+        return {name: value for name, value in batch.items() if name != "skipped"}
+
+
+def _size(array: npt.NDArray[Any]) -> str:
+    return f"{array.shape[0]} x {array.shape[1]} pixels"

@@ -1,0 +1,132 @@
+"""Annotations of any number of images in memory-mapped arrays, built once from a data set's own files.
+
+Python lists of annotations are copied into every process that loads images, page by page, as their reference counts
+change; arrays in files are shared, and open at once (pytorch/pytorch#13246). Opened again, an index costs neither
+parsing nor memory.
+
+Indices are kept outside the data set's folder, which may be read-only, shared or from a stranger: in
+``$VISIONLAB_CACHE``, else ``$XDG_CACHE_HOME/visionlab``, else ``~/.cache/visionlab``. They may be deleted between runs.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+
+class Arrays:
+    """Named arrays in a folder, each memory-mapped when first asked for. Pickled as the name of the folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._opened: dict[str, Array] = {}
+
+    def __getitem__(self, name: str) -> Array:
+        if name not in self._opened:
+            self._opened[name] = np.load(self.folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+        return self._opened[name]
+
+    def rows(self, name: str, index: int, offsets: str) -> Array:
+        """The rows of one image: ``self[name][self[offsets][index] : self[offsets][index + 1]]``."""
+        start, end = self[offsets][index : index + 2]
+        return self[name][start:end]
+
+    def text(self, name: str, index: int) -> str:
+        """One of the strings written by :func:`save_strings`."""
+        return bytes(self.rows(f"{name}_bytes", index, f"{name}_offsets")).decode("utf-8")
+
+    def texts(self, name: str) -> list[str]:
+        """All strings written by :func:`save_strings`."""
+        return [self.text(name, i) for i in range(len(self[f"{name}_offsets"]) - 1)]
+
+    def __getstate__(self) -> Path:
+        return self.folder
+
+    def __setstate__(self, folder: Path) -> None:
+        self.folder, self._opened = folder, {}
+
+
+def save(folder: Path, **arrays: Array) -> None:
+    """Write arrays for :class:`Arrays` to open under the same names."""
+    for name, array in arrays.items():
+        np.save(folder / f"{name}.npy", array, allow_pickle=False)
+
+
+def save_strings(folder: Path, name: str, strings: Iterable[str]) -> None:
+    """Write strings, in UTF-8, for :meth:`Arrays.text`."""
+    encoded = [string.encode("utf-8") for string in strings]
+    offsets = np.concatenate([[0], np.cumsum([len(one) for one in encoded], dtype=np.int64)])
+    content = np.frombuffer(b"".join(encoded), dtype=np.uint8)
+    np.save(folder / f"{name}_bytes.npy", content)
+    np.save(folder / f"{name}_offsets.npy", offsets.astype(np.int64))
+
+
+def offsets_of(groups: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
+    """Where the rows of each group begin.
+
+    Args:
+        groups: ``(n,)``, ascending, in ``0..count-1``: the group of each row.
+        count: of groups.
+
+    Returns:
+        ``(count + 1,)``: group i has the rows from entry i to entry i + 1.
+    """
+    return np.searchsorted(groups, np.arange(count + 1)).astype(np.int64)
+
+
+def open_index(name: str, sources: Sequence[Path], build: Callable[[Path], None]) -> Arrays:
+    """Open the index of some files, which is built if it was not, or if one of the files has changed since.
+
+    Args:
+        name: of what is indexed and of the form of the index: ``coco-instances-1``. A new form needs a new name.
+        sources: the files (or folders, if only the names in them matter) from which it is built, all there. It is
+            built anew when the size or the time of change of one differs.
+        build: writes the arrays into a folder that it is given. If it raises, no index is kept.
+
+    Raises:
+        OSError: if a source is missing, or the index cannot be written; the message says how to choose another folder.
+    """
+    digest = hashlib.sha256(name.encode())
+    for source in sources:
+        stat = source.stat()
+        digest.update(json.dumps([str(source.resolve()), stat.st_size, stat.st_mtime_ns]).encode())
+    folder = _cache() / f"{name}-{digest.hexdigest()[:32]}"
+    if not folder.is_dir():
+        _build(folder, build)
+    return Arrays(folder)
+
+
+def _build(folder: Path, build: Callable[[Path], None]) -> None:
+    """Build beside the target and rename: another process sees the whole index or none."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".building-"))
+    except OSError as error:
+        raise OSError(
+            f"cannot write an index below {folder.parent} ({error}): set VISIONLAB_CACHE to a folder"
+        ) from error
+    try:
+        build(beside)
+        try:
+            beside.rename(folder)
+        except OSError:
+            if not folder.is_dir():  # else another process was first, with the same
+                raise
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _cache() -> Path:
+    if chosen := os.environ.get("VISIONLAB_CACHE"):
+        return Path(chosen)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "visionlab"
