@@ -61,7 +61,7 @@ def theirs(jitter: bool) -> Callable[[Sample, int], object]:
 
 
 def bare() -> Callable[[Sample, int], object]:
-    """albumentations itself, on the image alone."""
+    """The pipeline itself, on the image alone."""
     pipeline = albumentations.Compose([albumentations.Resize(SIZE, SIZE), albumentations.HorizontalFlip(p=0.5)])
     return lambda sample, seed: pipeline(image=sample["image"])
 
@@ -96,7 +96,10 @@ def main(rounds: int) -> None:
                 for kept, value in zip(times, taken, strict=True):
                     kept.append(value)
         ratios = [slow / fast for slow, fast in zip(*times, strict=True)]
-        rates = [f"{name} {1000 * statistics.median(t):.3f} ms" for (name, _), t in zip((reference, mine), times)]
+        rates = [
+            f"{name} {1000 * statistics.median(t):.3f} ms"
+            for (name, _), t in zip((reference, mine), times, strict=True)
+        ]
         spread = f"[{min(ratios):.2f}, {max(ratios):.2f}]"
         print(f"{title:22} {', '.join(rates)}: {statistics.median(ratios):.2f} x  {spread}")
 

@@ -192,8 +192,9 @@ def test_each_object_stays_under_its_box_and_mask(seed):
         assert (box <= (width, height, width, height)).all()
         assert (box[2:] - box[:2] >= 1 - 1e-4).all()
         y, x = np.nonzero(mask)
-        if len(x) > 40:  # else most of it is border
-            assert abs(np.median(done["image"][y, x]) - 60 * label) < 20
+        # without the edges, also those just outside the crop, which are blended with what is beside the object
+        middle = cv2.erode(mask, np.ones((13, 13), dtype=np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0) == 1
+        assert (np.abs(done["image"][middle].astype(int) - 60 * label) < 30).all()  # other colours are 60 away
         if len(x):
             assert x.min() >= box[0] - 1.5
             assert y.min() >= box[1] - 1.5
@@ -202,7 +203,7 @@ def test_each_object_stays_under_its_box_and_mask(seed):
         for px, py, v in points:
             if v == 0:
                 assert px == py == 0
-            elif mask[2:-2, 2:-2].any():
+            elif middle.any():
                 assert np.hypot(x + 0.5 - px, y + 0.5 - py).min() < 3.5
 
 
