@@ -13,7 +13,6 @@ from visionlab.data.crops import ZoomOut
 from visionlab.data.sample import VOID, Sample
 from visionlab.data.transforms import SampleAlbumentations
 
-
 PAIRS = [(0, 1)]
 FLIPS = [A.HorizontalFlip(p=1), A.VerticalFlip(p=1), A.Transpose(p=1)]
 
