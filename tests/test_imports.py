@@ -12,7 +12,9 @@ SOURCE = Path(__file__).parents[1] / "src" / "visionlab"
 MAY_IMPORT = {
     "batch": set(),
     "processes": set(),
-    "loggers": set(),
+    "tracking": set(),  # apart from loggers, for `visionlab sync` needs no torch
+    "recipes": set(),  # looks at YAML before anything heavy is imported
+    "loggers": {"tracking"},
     "nets": {"batch"},
     "pictures": {"batch"},
     "metrics": {"batch", "processes"},
@@ -50,6 +52,8 @@ LIGHT = [
     "fit --help",
     "test --help",
     "predict --help",
+    "sync --help",
+    "sync nowhere",
     "data list",
     "data info digits",
     "data show --help",

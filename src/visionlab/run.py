@@ -85,7 +85,11 @@ class Run:
         run = Run(Path(folder))
         if not (run.folder / "run.json").is_file():
             raise ValueError(f"{folder} is not a run folder: it has no run.json")
-        if (found := run.info["format"]) > FORMAT:
+        try:
+            found = int(run.info["format"])
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise ValueError(f"{run.folder / 'run.json'} is damaged: {type(error).__name__}: {error}") from error
+        if found > FORMAT:
             raise ValueError(f"{folder} has run folder format {found}; this visionlab reads up to {FORMAT}")
         return run
 
