@@ -1,5 +1,6 @@
 """Small parts that tests put into recipes by class path."""
 
+import contextlib
 import os
 import signal
 import time
@@ -130,6 +131,19 @@ class GrowsAt(Callback):
     def on_save_checkpoint(self, trainer, pl_module, checkpoint):
         if trainer.global_step > self.step:
             checkpoint["more"] = torch.zeros(self.size, dtype=torch.uint8)
+
+
+class FillsAt(Callback):
+    """Fills the disk that a path is on, after a step."""
+
+    def __init__(self, step: int, path: str) -> None:
+        self.step, self.path = step, path
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if trainer.global_step == self.step:
+            with Path(self.path).open("wb", buffering=0) as file, contextlib.suppress(OSError):
+                while True:
+                    file.write(bytes(4096))
 
 
 class NoteImages(Callback):

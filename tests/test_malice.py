@@ -37,7 +37,9 @@ def refused(*words):
         resource.setrlimit(resource.RLIMIT_CPU, (5, 5))
         return main(list(words))
 
-    return wait_for(in_child(child)) == 2
+    status = wait_for(in_child(child))
+    assert status in (0, 1, 2), status
+    return status == 2
 
 
 def write_archive(path, content):
@@ -94,15 +96,13 @@ def test_a_pickle_in_a_run_folder_runs_nothing(stranger, write, capfd):
         load(stranger)
     words = ["fit", "--config", str(stranger / "config.yaml"), "--resume", str(stranger)]
     assert wait_for(in_child(lambda: main(words))) == 0  # from the start, for no checkpoint is whole
-    assert capfd.readouterr().err.count("is damaged") == 3
+    assert capfd.readouterr().err.count("is damaged; looking for the one before") == 3
     assert not ran.exists()
 
 
 @pytest.mark.parametrize("scheme", ["http", "https", "s3", "gs", "hf", "file", "memory"])
-@pytest.mark.parametrize("command", ["fit --resume", "test --ckpt_path", "validate --ckpt_path"])
-def test_checkpoints_come_from_no_address(recipe, capfd, scheme, command):
-    name, option = command.split()
-    assert refused(name, "--config", "tiny.yaml", option, f"{scheme}://127.0.0.1:1/evil.ckpt")
+def test_checkpoints_come_from_no_address(recipe, capfd, scheme):
+    assert refused("fit", "--config", "tiny.yaml", "--resume", f"{scheme}://127.0.0.1:1/evil.ckpt")
     assert "is an address; checkpoints are loaded from local files only" in capfd.readouterr().err
 
 
@@ -154,7 +154,7 @@ ATTACKS = {
         "more than 100 lists and mappings",
     ),
     "a large file": (RECIPE + "# " + "x" * 300_000, "bytes, a recipe at most"),
-    "a key twice": (RECIPE + "data: {class_path: stand_ins.FewDigits}\n", "line 20: the key 'data' was written before"),
+    "a key twice": (RECIPE + "data: {class_path: stand_ins.FewDigits}\n", "line 18: the key 'data' was written before"),
     "a key twice, deep": (RECIPE.replace("devices: 1", "devices: 1\n  max_epochs: 5"), "the key 'max_epochs'"),
     "a tag of Python's": (RECIPE + "threads: !!python/object/apply:os.mkdir [ran]\n", "could not determine a construct"),
     "a tag of Python's, with a name": (RECIPE + "threads: !!python/name:os.system\n", "could not determine a construct"),

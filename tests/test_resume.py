@@ -1,6 +1,5 @@
 """A run that was killed, stopped or damaged goes on as if nothing had happened."""
 
-import random
 import shutil
 import signal
 from pathlib import Path
@@ -9,6 +8,7 @@ import pytest
 import torch
 
 from conftest import RECIPE, in_child, in_processes, wait_for
+from kills import SAVED_EVERY, Kills
 from visionlab.cli import main
 from visionlab.run import Run, is_whole
 
@@ -221,16 +221,12 @@ def test_one_process_goes_on_with_what_two_began(recipe, straight):
 
 
 @pytest.mark.slow
-def test_twenty_random_kills_of_one_of_two_processes(recipe):
-    two = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--data.init_args.batch_size", "8"]
-    assert in_processes(lambda: fit(recipe, *two, "--runs", "straight"), world=2) == [0, 0]
-    draw = random.Random(0)
-    for _ in range(20):
-        shutil.rmtree("runs", ignore_errors=True)
-        step, rank = draw.randrange(8, 72), draw.randrange(2)
-        killer = f"{{class_path: stand_ins.SignalAt, init_args: {{step: {step}, rank: {rank}}}}}"
-        statuses = in_processes(lambda: fit(recipe, *two, "--trainer.callbacks+", killer), world=2)  # noqa: B023
-        assert statuses[rank] == -signal.SIGKILL
-        assert all(statuses)
-        assert in_processes(lambda: fit(recipe, *two, "--resume", "runs/tiny/0"), world=2) == [0, 0]
-        assert_same_end("straight/tiny/0", "runs/tiny/0")
+@pytest.mark.parametrize(
+    ("world", "then", "workers", "count"), [(1, 1, 2, 4), (2, 2, 0, 6), (2, 2, 2, 4), (1, 2, 0, 3), (2, 1, 2, 3)]
+)
+def test_twenty_random_kills(tmp_path, world, then, workers, count):
+    kills = Kills(tmp_path / "kills", world, then, workers, seed=0)
+    for _ in range(count):
+        outcome = kills.kill_and_continue()
+        assert outcome.equal, outcome
+        assert outcome.redone <= SAVED_EVERY, outcome

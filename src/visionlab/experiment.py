@@ -15,6 +15,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy, Strategy
 
 from visionlab.callbacks.checkpoints import AtomicCheckpointIO, Checkpoints
 from visionlab.callbacks.pictures import Pictures
@@ -193,6 +194,7 @@ class Experiment(LightningCLI):
         except (MisconfigurationException, TypeError) as error:
             # a device that is not there, arguments that exclude each other
             raise ValueError(f"trainer: {error}") from error
+        _keep_single_files(self.trainer.strategy)
         return self.trainer
 
     def _chosen_loggers(self, chosen: Any, run: Run | None) -> list[Logger]:
@@ -204,3 +206,18 @@ class Experiment(LightningCLI):
             return []
         name = f"{run.folder.parent.name}/{run.folder.name}"
         return [open_wandb(run.folder, run.info["wandb_id"], name, self.resolved)]
+
+
+def _keep_single_files(strategy: Strategy) -> None:
+    """Make checkpoints single files, which are put in place at once, are checked, and run no code when they are read.
+    Sharded ones are folders of pickles.
+
+    Raises:
+        ValueError: if the strategy knows no others.
+    """
+    if isinstance(strategy, ModelParallelStrategy):
+        strategy._save_distributed_checkpoint = False
+    elif isinstance(strategy, FSDPStrategy) and strategy._state_dict_type != "full":
+        raise ValueError("trainer.strategy: sharded checkpoints cannot be checked; give state_dict_type: full")
+    elif isinstance(strategy, DeepSpeedStrategy):
+        raise ValueError("trainer.strategy: DeepSpeed's checkpoints are folders of pickles; use fsdp instead")

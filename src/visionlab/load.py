@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from visionlab.callbacks.checkpoints import read_checkpoint
 from visionlab.data.base import DataModule
 from visionlab.experiment import Experiment
 from visionlab.recipes import require_recipe
@@ -49,15 +50,13 @@ def load(folder: str | Path, checkpoint: Path | None = None) -> Loaded:
         checkpoint: its best if None.
 
     Raises:
-        ValueError: if the folder is no run, or its configuration no recipe.
+        ValueError: if the folder is no run, its configuration no recipe, or the checkpoint damaged.
         FileNotFoundError: if there is no such checkpoint.
     """
     run = Run.open(folder)
     path = run.best if checkpoint is None else checkpoint
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no checkpoint {path}")
     require_recipe(run.folder / "config.yaml")
-    content = torch.load(path, map_location="cpu", weights_only=True)
+    content = read_checkpoint(path)
     names = [str(entry["name"]) for entry in content["label_map"]]
     experiment = Experiment(["--config", str(run.folder / "config.yaml")], num_classes=len(names))
     experiment.model.load_state_dict(content["state_dict"])

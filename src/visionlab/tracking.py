@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 
 import wandb
 
+os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # where its server is away, it holds the exit up for 20 s
+
 SECONDS_TO_WAIT = 10
 """How long a W&B server may keep a run from starting, and from ending."""
 

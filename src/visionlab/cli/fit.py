@@ -1,6 +1,7 @@
 """``visionlab fit``: train by a recipe, then test the weights that did best."""
 
 import argparse
+import contextlib
 import errno
 import json
 import signal
@@ -80,13 +81,15 @@ def _fit(request: Request, runs: Path, resume: str | None) -> int:
         _end(experiment, "stopped")
         return 128 + signal.SIGINT
     except Exception as error:
-        _end(experiment, "failed")
+        with contextlib.suppress(OSError):  # the disk may be full
+            _end(experiment, "failed")
         failure = _failure(error)
         mistake = failure is None and isinstance(error, (ValueError, OSError, MisconfigurationException))
         if run is not None and mistake and anew and not experiment.has_trained:
             run.discard()
         elif run is not None:
-            (run.folder / "error.txt").write_text(traceback.format_exc())
+            with contextlib.suppress(OSError):
+                (run.folder / "error.txt").write_text(traceback.format_exc())
         if isinstance(error, MisconfigurationException):
             raise ValueError(str(error)) from error
         if failure is None:

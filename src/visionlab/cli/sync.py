@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from visionlab.run import Run
 
 HELP = """usage: visionlab sync RUN
@@ -101,13 +103,16 @@ def read_rows(folder: Path) -> list[Row]:
     """What an uninterrupted run would have logged, in order of steps.
 
     The numbers come from ``metrics.csv``, from which continuing a run takes the steps that are done again; the pictures
-    from W&B's files, each once.
+    from W&B's files, each once, and the last of each kind, of which a kill may leave W&B no record, from ``pictures/``.
     """
     rows = list(_numbers(folder / "metrics.csv"))
     pictures: dict[tuple[int, str], Path] = {}
     files = (folder / "wandb").glob("*run-*/run-*.wandb")
     for file in sorted(files, key=lambda path: path.parent.name.partition("run-")[2]):  # by time
         pictures |= _pictures(file)
+    for path in sorted((folder / "pictures").glob("*.png")):
+        with Image.open(path) as picture:
+            pictures.setdefault((int(picture.info["step"]), f"pictures/{path.stem}"), path)
     rows += [Row(step, {name: path}) for (step, name), path in pictures.items() if path.is_file()]
     return sorted(rows, key=lambda row: row.step)
 
