@@ -14,6 +14,7 @@ from torch import nn
 
 from visionlab.data.augmentation import Augmentation
 from visionlab.data.memory import MemoryDataModule
+from visionlab.tasks.classification import Classification
 
 
 class TinyNet(nn.Module):
@@ -183,6 +184,37 @@ class FewDigits(MemoryDataModule):
         images = (digits.images[:400, :, :, None] * 255 / 16).round().astype(np.uint8)
         part = slice(0, 320) if split == "train" else slice(320, 400)
         return images[part], digits.target[:400][part].astype(np.int64)
+
+
+class TwoTestImages(FewDigits):
+    """A test split of which one of three processes has nothing."""
+
+    def arrays(self, split):
+        images, labels = super().arrays(split)
+        return (images, labels) if split == "train" else (images[:2], labels[:2])
+
+
+class TwoOptimizers(Classification):
+    """Trains the features and the head by an optimizer of its own each, by hand."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.automatic_optimization = False
+
+    def configure_optimizers(self):
+        features = torch.optim.SGD(self.net.features.parameters(), 0.05, momentum=0.9)
+        head = torch.optim.Adam(self.net.head.parameters(), 0.01)
+        return [features, head], [torch.optim.lr_scheduler.ExponentialLR(features, 0.9)]
+
+    def training_step(self, batch, batch_idx):
+        loss = self.step(batch).losses["cross_entropy"].mean()
+        for optimizer in self.optimizers():
+            optimizer.zero_grad()
+        self.manual_backward(loss)
+        for optimizer in self.optimizers():
+            optimizer.step()
+        if self.trainer.is_last_batch:
+            self.lr_schedulers().step()
 
 
 class UnlabelledTest(FewDigits):

@@ -220,6 +220,61 @@ def test_one_process_goes_on_with_what_two_began(recipe, straight):
     assert [set(line.split()[2:]) for line in Path("one.0").read_text().splitlines()] == whole[28:]
 
 
+SCHEDULES = {
+    "an epoch": "{class_path: torch.optim.lr_scheduler.StepLR, init_args: {step_size: 1, gamma: 0.5}}}",
+    "a plateau": "{class_path: torch.optim.lr_scheduler.ReduceLROnPlateau, init_args: {patience: 0, threshold: 0.9}}, "
+    "monitor: val/loss}",
+}
+
+
+@pytest.mark.parametrize("step", [20, 38])
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_schedules_by_epoch_are_continued_to_equal_bits(recipe, schedule, step):
+    """From a checkpoint of an epoch's end, after which Lightning tells ReduceLROnPlateau."""
+    scheduled = ["--model.init_args.lr_schedulers", f"[{{scheduler: {SCHEDULES[schedule]}]"]
+    assert fit_in_child(recipe, *scheduled, "--runs", "straight") == 0
+    assert fit_in_child(recipe, *scheduled, *kill_at(step)) == -signal.SIGKILL
+    assert fit_in_child(recipe, *scheduled, "--resume", "runs/tiny/0") == 0
+    rates = {line.split(",")[3] for line in table("straight/tiny/0").splitlines() if ",train/lr," in line}
+    assert len(rates) > 2
+    assert_same_end("straight/tiny/0", "runs/tiny/0")
+
+
+def test_a_gradient_scaler_is_continued_to_equal_bits(recipe):
+    arguments = "{precision: 16-mixed, device: cpu}"
+    half = ["--trainer.plugins", f"{{class_path: lightning.pytorch.plugins.MixedPrecision, init_args: {arguments}}}"]
+    assert fit_in_child(recipe, *half, "--runs", "straight") == 0
+    assert fit_in_child(recipe, *half, *kill_at(33)) == -signal.SIGKILL
+    assert fit_in_child(recipe, *half, "--resume", "runs/tiny/0") == 0
+    assert_same_end("straight/tiny/0", "runs/tiny/0")
+    one, other = (
+        torch.load(f"{runs}/tiny/0/checkpoints/last.ckpt", weights_only=True)["MixedPrecision"]
+        for runs in ("straight", "runs")
+    )
+    assert one == other
+    assert one["scale"] > 0
+    assert one["_growth_tracker"] > 0
+
+
+def test_two_optimizers_by_hand_are_continued_to_equal_bits(recipe):
+    task = ["--model", "stand_ins.TwoOptimizers", "--model.init_args.lr_schedulers", "[]"]
+    assert fit_in_child(recipe, *task, "--runs", "straight") == 0
+    # each batch counts two steps: within the second epoch
+    assert fit_in_child(recipe, *task, "--trainer.max_steps", "50") == 0
+    assert torch.load("runs/tiny/0/checkpoints/last.ckpt", weights_only=True)["global_step"] == 50
+    assert fit_in_child(recipe, *task, "--resume", "runs/tiny/0/checkpoints/last.ckpt") == 0
+    for name, value in weights("straight/tiny/0").items():
+        assert torch.equal(value, weights("runs/tiny/0")[name]), name
+    one, other = (
+        torch.load(f"{runs}/tiny/0/checkpoints/last.ckpt", weights_only=True) for runs in ("straight", "runs")
+    )
+    assert one["lr_schedulers"] == other["lr_schedulers"]
+    for first, second in zip(one["optimizer_states"], other["optimizer_states"], strict=True):
+        for number, state in first["state"].items():
+            for name, value in state.items():
+                assert torch.equal(torch.as_tensor(value), torch.as_tensor(second["state"][number][name]))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("world", "then", "workers", "count"), [(1, 1, 2, 4), (2, 2, 0, 6), (2, 2, 2, 4), (1, 2, 0, 3), (2, 1, 2, 3)]

@@ -42,7 +42,7 @@ class ExactResume(Callback):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         mine = {"random": _random_states(), "window": pl_module.window_state(), "threads": torch.get_num_threads()}
-        checkpoint["visionlab"] = {"processes": gather(mine), "built": self.built}
+        checkpoint["visionlab"] = {"processes": gather(mine), "built": self.built, "plateaus": _plateaus(trainer)}
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         self.loaded = checkpoint.get("visionlab")
@@ -61,6 +61,8 @@ class ExactResume(Callback):
             pl_module.load_window_state(mine["window"])
         elif trainer.is_global_zero:  # another number of processes: random streams cannot go on, sums can
             pl_module.load_window_state(_add_windows([process["window"] for process in processes]))
+        for number, value in self.loaded.get("plateaus", {}).items():
+            pl_module.lr_scheduler_step(trainer.lr_scheduler_configs[number].scheduler, value)
         self._obey_new_arguments(trainer, self.loaded["built"])
         self.loaded = None
 
@@ -82,6 +84,19 @@ class ExactResume(Callback):
         ):
             changed = {name: value for name, value in new.items() if name in old and value != old[name]}
             config.scheduler.load_state_dict({**config.scheduler.state_dict(), **changed})
+
+
+def _plateaus(trainer: Trainer) -> dict[int, Any]:
+    """What ReduceLROnPlateau will be told after a checkpoint at the end of an epoch, by its number: Lightning tells it
+    last of all, and does not after continuing.
+    """
+    if not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+        return {}
+    return {
+        number: float(trainer.callback_metrics[str(config.monitor)])
+        for number, config in enumerate(trainer.lr_scheduler_configs)
+        if config.reduce_on_plateau and config.interval == "epoch" and config.monitor in trainer.callback_metrics
+    }
 
 
 PROGRESS = {
