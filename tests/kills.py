@@ -4,7 +4,6 @@ import random
 import shutil
 import signal
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
@@ -92,6 +91,6 @@ def same_end(one, other):
     if (one / "metrics.csv").read_text() != (other / "metrics.csv").read_text():
         return False
     first, second = (
-        torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for run in map(Path, (one, other))
+        torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for run in (one, other)
     )
     return all(torch.equal(value, second[name]) for name, value in first.items())

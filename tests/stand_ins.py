@@ -158,6 +158,25 @@ class NoteImages(Callback):
             file.write(f"{trainer.current_epoch} {batch_idx} {' '.join(map(str, batch['ids'].tolist()))}\n")
 
 
+class NoteTimes(Callback):
+    """Writes down when each training step ended."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        with Path(self.path).open("a") as file:
+            file.write(f"{time.monotonic()}\n")
+
+
+class SlowSteps(Callback):
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        time.sleep(self.seconds)
+
+
 class KeepFirstBatch(Callback):
     """Saves the first training batch as the net gets it."""
 

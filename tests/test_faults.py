@@ -1,7 +1,6 @@
 """A full disk, a kill while saving, an impatient Ctrl-C and weights that are not finite cost no good checkpoint."""
 
 import json
-import os
 import random
 import resource
 import signal

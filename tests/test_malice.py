@@ -156,8 +156,14 @@ ATTACKS = {
     "a large file": (RECIPE + "# " + "x" * 300_000, "bytes, a recipe at most"),
     "a key twice": (RECIPE + "data: {class_path: stand_ins.FewDigits}\n", "line 18: the key 'data' was written before"),
     "a key twice, deep": (RECIPE.replace("devices: 1", "devices: 1\n  max_epochs: 5"), "the key 'max_epochs'"),
-    "a tag of Python's": (RECIPE + "threads: !!python/object/apply:os.mkdir [ran]\n", "could not determine a construct"),
-    "a tag of Python's, with a name": (RECIPE + "threads: !!python/name:os.system\n", "could not determine a construct"),
+    "a tag of Python's": (
+        RECIPE + "threads: !!python/object/apply:os.mkdir [ran]\n",
+        "could not determine",
+    ),
+    "a tag of Python's, with a name": (
+        RECIPE + "threads: !!python/name:os.system\n",
+        "could not determine",
+    ),
 }
 
 
@@ -188,7 +194,7 @@ def test_a_malicious_run_folder_is_refused(stranger, capfd, attack):
     for words in (["test", str(stranger)], ["predict", str(stranger), str(image)]):
         assert refused(*words)
         assert message in capfd.readouterr().err
-    with pytest.raises(ValueError, match="evil|aliases|lists and mappings|constructor"):
+    with pytest.raises(ValueError, match=r"aliases|lists and mappings|constructor"):
         load(stranger)
     assert not Path("ran").exists()
 

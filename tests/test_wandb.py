@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import struct
 import sys
@@ -18,7 +19,6 @@ from visionlab.cli import main
 from visionlab.loggers import read_metrics
 from visionlab.run import Run
 from wandb_server import WandbServer
-
 
 
 def records(path):
@@ -180,23 +180,50 @@ def test_a_server_that_refuses_costs_a_quarter_of_a_minute(recipe):
     assert_history_is_the_table()
 
 
+def sent(server):
+    """The rows of the one run that the server knows."""
+    (run,) = server.runs.values()
+    return run.rows
+
+
 def test_with_a_key_the_server_gets_every_number(recipe):
-    with Server(hangs_after_start=False) as server:
-        assert fit_in_child(recipe, environment=at_server(server.server_port), online=True) == 0
+    with WandbServer() as server:
+        assert fit_in_child(recipe, environment=server.environment, online=True) == 0
+        rows = sent(server)
     assert not list(Path("runs/tiny/0/wandb").glob("offline-run-*"))
-    sent = {(row["trainer/global_step"], name): value for row in server.rows for name, value in row.items()}
+    told = {(row["trainer/global_step"], name): value for row in rows for name, value in row.items()}
     for name, (steps, values) in read_metrics(Path("runs/tiny/0/metrics.csv")).items():
         for step, value in zip(steps, values, strict=True):
-            assert sent[step, name] == pytest.approx(value, rel=1e-9), (step, name)
+            assert told[step, name] == pytest.approx(value, rel=1e-9), (step, name)
 
 
 @pytest.mark.slow
-def test_a_server_that_hangs_after_the_start_holds_the_end_up_only_so_long(recipe, monkeypatch):
+@pytest.mark.parametrize("mode", ["fails", "hangs"])
+@pytest.mark.parametrize("when", ["start", "middle"])
+def test_a_server_that_goes_away_holds_a_run_up_only_so_long(recipe, monkeypatch, mode, when):
     monkeypatch.setattr(tracking, "SECONDS_TO_WAIT", 3)
-    with Server(hangs_after_start=True) as server:
+    with WandbServer(*((mode, None) if when == "start" else ("ok", mode))) as server:
         start = time.monotonic()
-        assert fit_in_child(recipe, environment=at_server(server.server_port), online=True) == 0
+        assert fit_in_child(recipe, environment=server.environment, online=True) == 0
         assert time.monotonic() - start < 30
-        assert server.started
+        assert bool(server.runs) == (when == "middle")
     assert Run.open("runs/tiny/0").info["state"] == "finished"
-    assert_history_is_the_table()  # on disk, for `wandb sync`
+    assert_history_is_the_table()  # on disk, for `visionlab sync`
+
+
+@pytest.mark.slow
+def test_a_kill_loses_two_seconds_of_the_offline_file_at_most(recipe):
+    """Of steps of 20 ms, each of which logs."""
+    slow = "{class_path: stand_ins.SlowSteps, init_args: {seconds: 0.02}}"
+    kill = "{class_path: stand_ins.SignalAt, init_args: {step: 250, number: 9}}"
+    words = [
+        "--trainer.max_epochs",
+        "20",
+        "--trainer.log_every_n_steps",
+        "1",
+        "--trainer.callbacks",
+        f"[{slow}, {kill}]",
+    ]
+    assert fit_in_child(recipe, *words) == -signal.SIGKILL
+    assert read_metrics(Path("runs/tiny/0/metrics.csv"))["train/loss"][0][-1] == 250
+    assert max(row["trainer/global_step"] for row in history() if "train/loss" in row) > 250 - 2 / 0.02

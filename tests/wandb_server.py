@@ -84,7 +84,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         project = {"id": "p", "name": given.get("project") or "visionlab", "entity": {"id": "e", "name": "entity"}}
         match operation:
             case "Viewer":
-                return {"viewer": {"id": "u", "entity": "entity", "username": "u", "flags": "{}", "teams": {"edges": []}}}
+                return {
+                    "viewer": {"id": "u", "entity": "entity", "username": "u", "flags": "{}", "teams": {"edges": []}}
+                }
             case "RunResumeStatus":
                 run = self.server.runs.get(given["name"])
                 return {"model": {**project, "bucket": run and described(given["name"], run)}}

@@ -32,7 +32,7 @@ def kills(folder: Path, count: int, environment: dict[str, str]) -> tuple[int, s
 
 
 def full(small: Path, recipe: Path, count: int, environment: dict[str, str], log: Path) -> tuple[int, str]:
-    """Fill the disk ``count`` times at a random step; how often a run lost a checkpoint or could not go on, and a note."""
+    """Fill the disk ``count`` times at a random step; how often a run was lost, and a note."""
     draw, bad = random.Random(0), 0
     common = ["fit", "--config", str(recipe), "--trainer.logger", "false", "--runs", str(small)]
     for number in range(count):
@@ -44,7 +44,7 @@ def full(small: Path, recipe: Path, count: int, environment: dict[str, str], log
             with log.open("a") as file:  # in the child only
                 os.dup2(file.fileno(), 1)
                 os.dup2(file.fileno(), 2)
-            return main([*common, *words])
+            return visionlab([*common, *words])
 
         filled = in_child(lambda f=filler: fit("--save_every_n_steps", "7", "--trainer.callbacks+", f), environment)
         status = wait_for(filled)
@@ -56,7 +56,7 @@ def full(small: Path, recipe: Path, count: int, environment: dict[str, str], log
     return bad, "status 1, no bad file, and each went on when there was room again" if not bad else "see above"
 
 
-def main_drill() -> int:
+def main() -> int:
     """Run the drill; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=100, help="kills of each kind; a tenth as many full disks")
@@ -94,7 +94,7 @@ if __name__ == "__main__":
         sys.exit(0)
     from conftest import RECIPE, in_child, wait_for
     from saving import disk, kill_while_saving
-    from visionlab.cli import main
+    from visionlab.cli import main as visionlab
     from visionlab.run import is_whole
 
-    sys.exit(main_drill())
+    sys.exit(main())

@@ -1,7 +1,7 @@
 """SIGKILL a random process at a random step, continue, and compare with a run that nothing interrupted (R1, R2).
 
-Rows with one number of processes want weights, logged numbers and images to be equal, bit by bit; those in which it changes want
-each global batch to have the same images, each once.
+Rows with one number of processes want weights, logged numbers and images to be equal, bit by bit; those in which it
+changes want each global batch to have the same images, each once.
 
 Usage: uv run python experiments/drills/kills.py [--count 100]
 """

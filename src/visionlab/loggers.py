@@ -11,6 +11,7 @@ from lightning_utilities.core.rank_zero import rank_zero_only, rank_zero_warn
 
 from visionlab import tracking
 
+
 class MetricsTable(Logger):
     """The run's numbers as one long table, ``step,epoch,name,value``; a row is on disk as soon as it is logged.
 
@@ -75,8 +76,8 @@ def read_metrics(path: Path) -> dict[str, tuple[list[int], list[float]]]:
 def open_wandb(folder: Path, run_id: str, name: str, config: dict[str, Any]) -> WandbLogger:
     """Start or continue a W&B run, offline unless a key is configured or ``WANDB_MODE`` says otherwise.
 
-    A server that does not answer within :data:`visionlab.tracking.SECONDS_TO_WAIT` makes the run an offline one. It never asks for
-    anything.
+    A server that does not answer within :data:`visionlab.tracking.SECONDS_TO_WAIT` makes the run an offline one. It
+    never asks for anything.
 
     Args:
         folder: the run folder, in which W&B makes ``wandb/``.

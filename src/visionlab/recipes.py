@@ -94,7 +94,9 @@ def _values(text: str, where: str) -> Iterator[tuple[int, str]]:
     behind: dict[str, int] = {}
     repeated = 0
     for event in yaml.parse(text, Loader=LOADER):
-        here = f"{where}, line {event.start_mark.line + 1}" if "line" not in where else where
+        assert event.start_mark is not None
+        line = event.start_mark.line + 1
+        here = where if ", line " in where else f"{where}, line {line}"
         match event:
             case yaml.AliasEvent():
                 if event.anchor not in behind:
@@ -109,7 +111,7 @@ def _values(text: str, where: str) -> Iterator[tuple[int, str]]:
                         raise ValueError(f"{here}: the key {event.value!r} was written before; each stands once")
                     opened[-1].keys.add(event.value)
                 else:
-                    yield event.start_mark.line + 1, event.value
+                    yield line, event.value
                 if event.anchor:
                     behind[event.anchor] = 1
                 _add(opened, 1)

@@ -143,11 +143,11 @@ def _row(step: str, epoch: str, values: dict[str, Any]) -> Row:
 
 def _pictures(file: Path) -> dict[tuple[int, str], Path]:
     """The pictures that a W&B file tells of, by step and name."""
-    from wandb.proto.wandb_internal_pb2 import Record
+    from wandb.proto import wandb_internal_pb2
 
     pictures = {}
     for content in _records(file.read_bytes()):
-        record = Record()
+        record = wandb_internal_pb2.Record()  # type: ignore[attr-defined]  # made by protobuf when it is imported
         record.ParseFromString(content)
         row = {tuple(item.nested_key) or (item.key,): item.value_json for item in record.history.item}
         for (name, *rest), value in row.items():
