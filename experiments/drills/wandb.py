@@ -1,6 +1,6 @@
 """What a W&B server costs a run when it is away at the start, in the middle or at the end, and what a kill loses (R10).
 
-The server is a stand-in on this machine that can fail with status 500, answer nothing, or be closed. The step time is the median
+The server is a stand-in on this machine that can fail with status 500 or answer nothing. The step time is the median
 over a run's steps, against an offline run beside it; start and end are what the run took longer than that one.
 
 Usage: uv run python experiments/drills/wandb.py [--count 3]
@@ -8,6 +8,7 @@ Usage: uv run python experiments/drills/wandb.py [--count 3]
 
 import argparse
 import contextlib
+import itertools
 import os
 import signal
 import statistics
@@ -79,11 +80,13 @@ def timed(folder: Path, log: Path, environment: dict[str, str], meanwhile: Calla
     meanwhile(taken)
     status = wait_for(child, 120)
     ended, at = time.monotonic(), steps(folder)
-    gaps = [b - a for a, b in zip(at, at[1:], strict=False)]
+    gaps = [b - a for a, b in itertools.pairwise(at)]
     return Timed(at[0] - begun, statistics.median(gaps), ended - at[-1], status)
 
 
 def fails_after(server: WandbServer, mode: str, after: int) -> Callable[[int], None]:
+    """Change the server's mode after a number of steps."""
+
     def meanwhile(taken: int) -> None:
         if taken >= after:
             server.mode = mode
