@@ -225,5 +225,5 @@ def test_a_kill_loses_two_seconds_of_the_offline_file_at_most(recipe):
         f"[{slow}, {kill}]",
     ]
     assert fit_in_child(recipe, *words) == -signal.SIGKILL
-    assert read_metrics(Path("runs/tiny/0/metrics.csv"))["train/loss"][0][-1] == 250
+    assert read_metrics(Path("runs/tiny/0/metrics.csv"))["train/loss"][0][-1] >= 250
     assert max(row["trainer/global_step"] for row in history() if "train/loss" in row) > 250 - 2 / 0.02

@@ -3,7 +3,7 @@
 The server is a stand-in on this machine that can fail with status 500 or answer nothing. The step time is the median
 over a run's steps, against an offline run beside it; start and end are what the run took longer than that one.
 
-Usage: uv run python experiments/drills/wandb.py [--count 3]
+Usage: uv run python experiments/drills/wandb_away.py [--count 3]
 """
 
 import argparse
@@ -19,7 +19,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-sys.path = [p for p in sys.path if Path(p or ".").resolve() != Path(__file__).parent.resolve()]  # this file is no wandb
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 
 from conftest import RECIPE, in_child, wait_for  # noqa: E402
