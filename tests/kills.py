@@ -44,8 +44,9 @@ class Kills:
         assert not any(self._fit(world, "straight")), "the run that nothing interrupts failed"
 
     def kill_and_continue(self):
-        for left in (self.folder / "runs", *self.folder.glob("runs.*"), *self.folder.glob("again.*")):
-            shutil.rmtree(left) if left.is_dir() else left.unlink()
+        shutil.rmtree(self.folder / "runs", ignore_errors=True)
+        for noted in (*self.folder.glob("runs.*"), *self.folder.glob("again.*")):
+            noted.unlink()
         step, rank = self.draw.randrange(SAVED_EVERY + 1, STEPS), self.draw.randrange(self.world)
         killer = f"{{class_path: stand_ins.SignalAt, init_args: {{step: {step}, rank: {rank}}}}}"
         statuses = self._fit(self.world, "runs", "--trainer.callbacks+", killer)

@@ -221,7 +221,8 @@ def test_one_process_goes_on_with_what_two_began(recipe, straight):
 
 
 SCHEDULES = {
-    "an epoch": "{class_path: torch.optim.lr_scheduler.StepLR, init_args: {step_size: 1, gamma: 0.5}}, interval: epoch}",
+    "an epoch": "{class_path: torch.optim.lr_scheduler.StepLR, init_args: {step_size: 1, gamma: 0.5}}, "
+    "interval: epoch}",
     "a plateau": "{class_path: torch.optim.lr_scheduler.ReduceLROnPlateau, init_args: {patience: 0, threshold: 0.9}}, "
     "interval: epoch, monitor: val/loss}",
 }

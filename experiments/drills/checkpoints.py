@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import os
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -97,4 +98,5 @@ if __name__ == "__main__":
     from visionlab.cli import main as visionlab
     from visionlab.run import is_whole
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started and mounted is ended
     sys.exit(main())

@@ -8,6 +8,7 @@ Usage: uv run python experiments/drills/kills.py [--count 100]
 
 import argparse
 import contextlib
+import signal
 import sys
 import tempfile
 import time
@@ -45,4 +46,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started and mounted is ended
     sys.exit(main())

@@ -21,11 +21,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 
-from conftest import RECIPE, in_child, wait_for  # noqa: E402
-from test_wandb import history  # noqa: E402
-from visionlab.cli import main as visionlab  # noqa: E402
-from visionlab.loggers import read_metrics  # noqa: E402
-from wandb_server import WandbServer  # noqa: E402
+from conftest import RECIPE, in_child, wait_for
+from test_wandb import history
+from visionlab.cli import main as visionlab
+from visionlab.loggers import read_metrics
+from wandb_server import WandbServer
 
 EPOCHS = 40
 
@@ -159,4 +159,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started and mounted is ended
     sys.exit(main())
