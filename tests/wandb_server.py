@@ -3,6 +3,7 @@
 import gzip
 import http.server
 import json
+import sys
 import threading
 
 
@@ -33,6 +34,11 @@ class WandbServer(http.server.ThreadingHTTPServer):
     @property
     def environment(self):
         return {"WANDB_BASE_URL": f"http://127.0.0.1:{self.server_port}", "WANDB_API_KEY": self.KEY}
+
+    def handle_error(self, request, client_address):
+        """Clients hang up as they like."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
     def __enter__(self):
         threading.Thread(target=self.serve_forever, daemon=True).start()

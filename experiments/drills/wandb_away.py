@@ -137,6 +137,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name, contextlib.chdir(name):
         folder, log = Path(name), Path(name) / "log"
         (folder / "tiny.yaml").write_text(RECIPE)
+        timed(folder, log, {}, lambda taken: None)  # warms up
         for case, (mode, then, after) in cases.items():
             rounds = []
             for _ in range(count):
