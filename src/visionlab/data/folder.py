@@ -33,8 +33,8 @@ class ImageFolder(DiskDataModule):
 
     monitor = "single_label/top1"
     mode: Literal["max", "min"] = "max"
-    train_collate = collate.classification
-    eval_collate = collate.classification
+    train_collate = staticmethod(collate.classification)
+    eval_collate = staticmethod(collate.classification)
 
     def __init__(
         self,
@@ -95,8 +95,8 @@ class Images(DiskDataModule):
     monitor = "loss"
     mode: Literal["max", "min"] = "min"
     test_has_labels = False
-    train_collate = collate.images_only
-    eval_collate = collate.images_only
+    train_collate = staticmethod(collate.images_only)
+    eval_collate = staticmethod(collate.images_only)
 
     def __init__(
         self,

@@ -24,8 +24,8 @@ class ImageNet(DiskDataModule):
 
     monitor = "single_label/top1"
     mode: Literal["max", "min"] = "max"
-    train_collate = collate.classification
-    eval_collate = collate.classification
+    train_collate = staticmethod(collate.classification)
+    eval_collate = staticmethod(collate.classification)
 
     @property
     def classes(self) -> list[str]:
@@ -50,15 +50,15 @@ class ImageNetLocalization(DiskDataModule):
     """ImageNet, to classify and to say where the object is. Its arguments are those of
     :class:`visionlab.data.disk.DiskDataModule`.
 
-    An image has one label and all boxes of that class. Of the training images, those without boxes are left out (544,546
-    of 1,281,167 have some); validation and test are as in :class:`ImageNet`. There is no official metric here yet: the
-    checkpoint with the lowest validation loss is the best.
+    An image has one label and all boxes of that class. Of the training images, those without boxes are left out
+    (544,546 of 1,281,167 have some); validation and test are as in :class:`ImageNet`. There is no official metric here
+    yet: the checkpoint with the lowest validation loss is the best.
     """
 
     monitor = "loss"
     mode: Literal["max", "min"] = "min"
-    train_collate = collate.localization
-    eval_collate = collate.localization
+    train_collate = staticmethod(collate.localization)
+    eval_collate = staticmethod(collate.localization)
 
     @property
     def classes(self) -> list[str]:

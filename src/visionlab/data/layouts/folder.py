@@ -21,14 +21,15 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from visionlab.data.images import read_image
+from visionlab.data.headers import SUFFIXES as OF_FORMATS
 from visionlab.data.layouts.findings import Findings
+from visionlab.data.layouts.images import Fingerprints, check_images, check_leaks
 from visionlab.data.packed import Arrays, open_index, save, save_strings
 from visionlab.data.sample import Annotations
 
 Split = Literal["train", "val", "test"]
 
-SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+SUFFIXES = {suffix for suffixes in OF_FORMATS.values() for suffix in suffixes}
 """The ends of the names of image files, in lower case."""
 
 
@@ -233,7 +234,7 @@ def _where(root: Path, split: Split) -> tuple[Path, Literal["train", "val"] | No
 
 
 def _require_all(labels: npt.NDArray[np.int64], names: Sequence[str], folder: Path) -> None:
-    for empty in np.flatnonzero(np.bincount(labels, minlength=len(names)) == 0):
+    for empty in np.flatnonzero(np.bincount(labels, minlength=len(names)) == 0).tolist():
         raise ValueError(f"{folder / names[empty]} has no images to train on")
 
 
@@ -256,14 +257,13 @@ def check(root: Path) -> Findings:
             found.notes.append(f"{root} has no folder for each class: checked as images without classes")
         if "train" in splits and "val" not in splits:
             found.notes.append(f"{root} has no val: a run holds images of train out for it")
-        for split, tree in trees.items():
-            _check_tree(found, split, tree, names)
+        check_leaks({split: _check_tree(found, split, tree, names) for split, tree in trees.items()}, found)
     except ValueError as error:
         found.error("malformed-name", str(error), root)
     return found
 
 
-def _check_tree(found: Findings, split: str, tree: Path, names: Sequence[str]) -> None:
+def _check_tree(found: Findings, split: str, tree: Path, names: Sequence[str]) -> Fingerprints:
     files, folders = images_below(tree, by_class=bool(names))
     others = [folder / other for folder in folders for other in listing(folder)[2]]
     if others:
@@ -274,28 +274,11 @@ def _check_tree(found: Findings, split: str, tree: Path, names: Sequence[str]) -
         files = [file for file in files if PurePosixPath(file).parts[0] in names]
         labels = label_of(files, names, tree)
         found.labels[split] = labels
-        for empty in np.flatnonzero(np.bincount(labels, minlength=len(names)) == 0):
+        for empty in np.flatnonzero(np.bincount(labels, minlength=len(names)) == 0).tolist():
             if split in ("train", "all"):
                 found.error("missing-image", f"{tree / names[empty]} has no images", tree / names[empty])
             else:
                 found.notes.append(f"{tree} has no images of {names[empty]}")
     if not files:
         found.error("missing-image", f"{tree} has no images", tree)
-    check_files(found, split, [tree / file for file in files])
-
-
-def check_files(found: Findings, split: str, paths: Sequence[Path]) -> npt.NDArray[np.int64]:
-    """Read images, and put what is wrong with them and how large they are into ``found``.
-
-    Returns:
-        ``(N, 2)``: height and width of each, 0 where it cannot be read.
-    """
-    sizes = np.zeros((len(paths), 2), dtype=np.int64)
-    for i, path in enumerate(paths):
-        try:
-            sizes[i] = read_image(path, 3).shape[:2]
-        except (ValueError, OSError) as error:
-            found.error("unreadable-image", str(error), path)
-    found.images[split] = len(paths)
-    found.sizes[split] = sizes[sizes[:, 0] > 0]
-    return sizes
+    return check_images(split, [tree / file for file in files], found)

@@ -36,7 +36,8 @@ VAL_NAME = re.compile(r"ILSVRC2012_val_(\d{8})")
 
 GET = (
     "ImageNet is given out after registration at https://www.image-net.org/download.php or "
-    "https://www.kaggle.com/c/imagenet-object-localization-challenge: `visionlab data info imagenet` says how to unpack it"
+    "https://www.kaggle.com/c/imagenet-object-localization-challenge: `visionlab data info imagenet` says how to "
+    "unpack it"
 )
 
 
@@ -254,9 +255,7 @@ def read_solution(path: Path, found: Findings) -> dict[str, str]:
         number = rows.line_num
         wnid = row[1].split(" ", 1)[0] if len(row) == 2 else ""
         if not wnid or not VAL_NAME.fullmatch(row[0]) or not WNID.fullmatch(wnid):
-            message = (
-                f"{path}, line {number}: {','.join(row)[:60]!r} is not the name of a validation image and its class"
-            )
+            message = f"{path}, line {number}: {','.join(row)[:60]!r} is not a validation image and its class"
             found.error("malformed-file", message, path, line=number)
         elif row[0] in wnid_of:
             found.error("duplicate-id", f"{path}, line {number}: {row[0]} again", path, line=number, id=row[0])

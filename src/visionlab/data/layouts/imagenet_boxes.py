@@ -1,15 +1,15 @@
 """ImageNet's boxes (CLS-LOC): an XML file for each validation image and for some of the training images.
 
 The corners in the files are numbers of pixels from 0, both inside the box: the greatest is the width less 1, and the
-challenge's own overlap adds 1 to every difference (``compute_overlap.m`` of its development kit). Between pixels that is
-a box from ``xmin`` to ``xmax + 1``, and overlaps are the challenge's.
+challenge's own overlap adds 1 to every difference (``compute_overlap.m`` of its development kit). Between pixels that
+is a box from ``xmin`` to ``xmax + 1``, and overlaps are the challenge's.
 
 What the official files contain: boxes that leave the image or are outside of it, corners in the wrong order, dogs named
 in English, and boxes of other classes than the image's (so TensorFlow's ``process_bounding_boxes.py`` says, and cures).
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,12 +29,12 @@ class Boxes(NamedTuple):
     """What a file says.
 
     boxes: ``(n, 4)`` ``float64``, left, top, right, bottom, of the objects of the image's class.
-    size: height and width of the image, by the file; 0 where it does not say.
+    size: height and width of the image, by the file; None if it is malformed.
     others: how many objects are of other classes.
     """
 
     boxes: npt.NDArray[np.float64]
-    size: tuple[int, int]
+    size: tuple[int, int] | None
     others: int
 
 
@@ -145,6 +145,8 @@ def read_boxes(path: Path, wnid: str, found: Findings) -> Boxes:
             raise ValueError(f"{path}, line {document.line}: <{document.tag}> instead of <annotation>")
         stated = document.only("size")
         size = int(stated.only("height").number()), int(stated.only("width").number())
+        if not 0 < min(size) <= max(size) < 1 << 31:
+            raise ValueError(f"{path}, line {stated.line}: a size of {size[1]} x {size[0]} pixels")
         for element in document.all("object"):
             name = element.only("name")
             if WNID.fullmatch(name.text) and name.text != wnid:
@@ -155,7 +157,7 @@ def read_boxes(path: Path, wnid: str, found: Findings) -> Boxes:
         raise
     except (ValueError, OSError) as error:
         found.error("malformed-file", str(error), path)
-        return Boxes(np.zeros((0, 4)), (0, 0), others)
+        return Boxes(np.zeros((0, 4)), None, others)
     if not boxes and not found.errors:
         found.error("missing-annotation", f"{path} has no box of {wnid}, the class of the image", path, id=wnid)
     return Boxes(np.array(boxes, dtype=np.float64).reshape(-1, 4), size, others)
@@ -182,19 +184,22 @@ def _box(element: Element, found: Findings) -> tuple[float, float, float, float]
 
 
 def check_boxes(
-    layout: Layout, split: Split, images: Sequence[tuple[str, str]], sizes: npt.NDArray[np.int64], found: Findings
-) -> None:
+    layout: Layout, split: Split, images: Sequence[tuple[str, str]], found: Findings
+) -> npt.NDArray[np.int64]:
     """Read every XML file of a split and say what is wrong.
 
     Args:
         layout: of the data set.
         split: the split.
         images: of each image the file below the folder of the split, and the class.
-        sizes: ``(N, 2)``: its height and width, 0 where it cannot be read.
         found: takes what is wrong.
+
+    Returns:
+        ``(N, 2)``: the height and width that the file of each image says, -1 where none does.
     """
     without, others, beyond, number = 0, 0, list[Path](), 0
-    for (file, wnid), size in zip(images, sizes.tolist(), strict=True):
+    sizes = np.full((len(images), 2), -1, dtype=np.int64)
+    for i, (file, wnid) in enumerate(images):
         path = xml_of(layout, split, file, wnid)
         try:
             content = read_boxes(path, wnid, found)
@@ -205,11 +210,10 @@ def check_boxes(
             continue
         others += content.others
         number += len(content.boxes)
-        if content.size != tuple(size) and min(*size, *content.size) > 0:
-            message = f"{path} is for an image of {_by(content.size)} pixels, and {file} has {_by(size)}"
-            found.error("size-mismatch", message, path)
-        if size[0] > 0 and _outside(path, content.boxes, size, found.error):
-            beyond.append(path)
+        if content.size is not None:
+            sizes[i] = content.size
+            if _leaves(path, content.boxes, content.size, found):
+                beyond.append(path)
     if split == "train" and without:
         found.notes.append(f"{without:,} of the {len(images):,} training images have no boxes: localization omits them")
     if others:
@@ -221,21 +225,17 @@ def check_boxes(
     for path in sorted((layout.annotations / split).rglob("*.xml")):
         if path not in known:
             found.error("unknown-image", f"{path} has the boxes of an image that is not there", path, id=path.stem)
+    return sizes
 
 
-def _outside(
-    path: Path, boxes: npt.NDArray[np.float64], size: Sequence[int], error: Callable[[str, str, Path], None]
-) -> bool:
+def _leaves(path: Path, boxes: npt.NDArray[np.float64], size: tuple[int, int], found: Findings) -> bool:
     """Report boxes that are outside of the image altogether; whether others leave it."""
     height, width = size
-    beyond = False
+    leaves = False
     for left, top, right, bottom in boxes.tolist():
         if left >= width or top >= height or right <= 0 or bottom <= 0:
-            error("box-outside", f"{path}: a box from {left:g}, {top:g} is outside of {_by(size)} pixels", path)
+            message = f"{path}: a box from {left:g}, {top:g} to {right:g}, {bottom:g} is outside of {width} x {height}"
+            found.error("box-outside", f"{message} pixels", path)
         else:
-            beyond |= left < 0 or top < 0 or right > width or bottom > height
-    return beyond
-
-
-def _by(size: Sequence[int]) -> str:
-    return f"{size[1]} x {size[0]}"
+            leaves |= left < 0 or top < 0 or right > width or bottom > height
+    return leaves

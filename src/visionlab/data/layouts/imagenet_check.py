@@ -1,13 +1,12 @@
 """What is wrong with a folder of ImageNet: every image, list and box is read."""
 
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from visionlab.data.layouts.findings import Findings
-from visionlab.data.layouts.folder import check_files, listing
+from visionlab.data.layouts.folder import listing
 from visionlab.data.layouts.imagenet import (
     VAL_NAME,
     WNID,
@@ -20,6 +19,7 @@ from visionlab.data.layouts.imagenet import (
     wnids,
 )
 from visionlab.data.layouts.imagenet_boxes import check_boxes
+from visionlab.data.layouts.images import Fingerprints, check_images, check_leaks
 
 
 def check(root: Path) -> Findings:
@@ -40,26 +40,22 @@ def check(root: Path) -> Findings:
         for wnid in [wnid for wnid in ids if wnid not in synonyms]:
             found.error("unknown-category", f"{layout.mapping} has no name for {wnid}", layout.mapping, id=wnid)
     splits: tuple[Split, ...] = ("train", "val")
-    for split in splits:
-        _check_split(layout, split, ids, found)
+    check_leaks({split: _check_split(layout, split, ids, found) for split in splits}, found)
     return found
 
 
-def _check_split(layout: Layout, split: Split, ids: Sequence[str], found: Findings) -> None:
+def _check_split(layout: Layout, split: Split, ids: Sequence[str], found: Findings) -> Fingerprints:
     tree = layout.images / split
-    if split == "train" or layout.val_by_class:
-        images = _by_class(tree, ids, found)
-    else:
-        images = _flat(layout, ids, found)
+    by_class = split == "train" or layout.val_by_class
+    images = _by_class(tree, ids, found) if by_class else _flat(layout, ids, found)
     _check_list(layout, split, images, found)
     labels = {wnid: label for label, wnid in enumerate(ids)}
     found.labels[split] = np.array([labels[wnid] for _, wnid in images], dtype=np.int64)
-    for wnid, count in Counter({wnid: 0 for wnid in ids} | Counter(wnid for _, wnid in images)).items():
-        if count == 0 and split == "train":
-            found.error("missing-image", f"{tree / wnid} has no images", tree / wnid, id=wnid)
-    sizes = check_files(found, split, [tree / file for file, _ in images])
-    if (layout.annotations / split).is_dir():
-        check_boxes(layout, split, images, sizes, found)
+    if split == "train":
+        for empty in np.flatnonzero(np.bincount(found.labels[split], minlength=len(ids)) == 0).tolist():
+            found.error("missing-image", f"{tree / ids[empty]} has no images", tree / ids[empty], id=ids[empty])
+    sizes = check_boxes(layout, split, images, found) if (layout.annotations / split).is_dir() else None
+    return check_images(split, [tree / file for file, _ in images], found, sizes)
 
 
 def _by_class(tree: Path, ids: Sequence[str], found: Findings) -> list[tuple[str, str]]:

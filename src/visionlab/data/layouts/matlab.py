@@ -1,7 +1,7 @@
 """The one table of ImageNet's development kit: an array of structures in a MATLAB file of level 5, from anyone.
 
-scipy's reader allocates what a file says that it holds, before it looks whether it does. This one reads text and numbers
-alone, and allocates no more than it finds (MATLAB, "MAT-File Format", version 5).
+scipy's reader allocates what a file says that it holds, before it looks whether it does. This one reads text and
+numbers alone, and allocates no more than it finds (MATLAB, "MAT-File Format", level 5).
 """
 
 import itertools
