@@ -39,7 +39,11 @@ def test_making_one_touches_no_disk(family):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_gives_batches_to_classify(made, workers):
     data = ImageFolder(
-        str(made), 8, num_workers=workers, train_transform=classification_train(32), eval_transform=classification_eval(32)
+        str(made),
+        8,
+        num_workers=workers,
+        train_transform=classification_train(32),
+        eval_transform=classification_eval(32),
     )
     data.prepare_data()
     data.setup("fit")
@@ -56,7 +60,9 @@ def test_gives_batches_to_classify(made, workers):
 
 
 def test_gives_images_without_labels(made):
-    data = Images(str(made), 8, num_workers=0, train_transform=classification_train(32), eval_transform=classification_eval(32))
+    data = Images(
+        str(made), 8, num_workers=0, train_transform=classification_train(32), eval_transform=classification_eval(32)
+    )
     data.prepare_data()
     data.setup("fit")
     batches = [*data.train_dataloader(), *data.val_dataloader()]

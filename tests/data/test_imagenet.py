@@ -37,7 +37,11 @@ def test_making_one_touches_no_disk(family):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_gives_batches_to_classify(root, workers):
     data = ImageNet(
-        str(root), 6, num_workers=workers, train_transform=classification_train(32), eval_transform=classification_eval(32)
+        str(root),
+        6,
+        num_workers=workers,
+        train_transform=classification_train(32),
+        eval_transform=classification_eval(32),
     )
     data.prepare_data()
     data.setup("fit")
@@ -113,7 +117,9 @@ def test_wrong_boxes_stop_a_run_or_are_skipped(root, tmp_path):
     with pytest.warns(UserWarning, match="skipped n01440764/"):
         batches = list(data.train_dataloader())
     skipped = torch.cat([batch["skipped"] for batch in batches]).tolist()
-    assert {data.datasets["train"].name(i)[:-5] for i in skipped} == {f"n01440764/{path.stem}" for path in (first, other)}
+    assert {data.datasets["train"].name(i)[:-5] for i in skipped} == {
+        f"n01440764/{path.stem}" for path in (first, other)
+    }
     assert torch.cat([batch["ids"] for batch in batches]).tolist().count(PADDING) == 2
 
 

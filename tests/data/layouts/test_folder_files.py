@@ -211,7 +211,10 @@ def test_each_bad_file_is_named(root, name):
 
 def test_what_is_no_folder_is_named(tmp_path):
     assert [error.kind for error in check(tmp_path / "nowhere").errors] == ["missing-file"]
-    for call in (lambda: open_classes(tmp_path / "nowhere", "train", 0.1), lambda: open_images(tmp_path / "nowhere", "train", 0.1)):
+    for call in (
+        lambda: open_classes(tmp_path / "nowhere", "train", 0.1),
+        lambda: open_images(tmp_path / "nowhere", "train", 0.1),
+    ):
         with pytest.raises(FileNotFoundError, match="nowhere is not a folder"):
             call()
     (tmp_path / "bare").mkdir()

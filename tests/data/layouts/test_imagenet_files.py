@@ -223,7 +223,9 @@ LISTS = {  # what is done to a list, the kind of finding, and whether it is that
     "solution without a class": (lambda r: add_line(r / SOLUTION, "ILSVRC2012_val_00000099,"), "malformed-file"),
     "solution with other columns": (lambda r: change(r / SOLUTION, "ImageId", "Image"), "malformed-file"),
     "image without a class": (
-        lambda r: shutil.copy(next((r / IMAGES / "val").iterdir()), r / IMAGES / "val" / "ILSVRC2012_val_00000098.JPEG"),
+        lambda r: shutil.copy(
+            next((r / IMAGES / "val").iterdir()), r / IMAGES / "val" / "ILSVRC2012_val_00000098.JPEG"
+        ),
         "missing-annotation",
     ),
     "folder of no wnid": (lambda r: write(r / IMAGES / "train" / "cats" / "1.JPEG", b"x"), "unknown-category"),
@@ -269,7 +271,9 @@ BOXES = {
         "has no box",
     ),
     "an entity": (
-        lambda r: change(an_xml(r), "<annotation>", '<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><annotation>'),
+        lambda r: change(
+            an_xml(r), "<annotation>", '<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><annotation>'
+        ),
         "malformed-file",
         "document type declaration",
     ),

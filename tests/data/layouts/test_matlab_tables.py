@@ -84,14 +84,18 @@ HOSTILE = {
         PACKED + struct.pack("<I", len(packed)) + packed for packed in [zlib.compress(bytes(1 << 24), 9)] * 100
     ),
     "many bombs": b"".join(
-        PACKED + struct.pack("<I", len(packed)) + packed for packed in [zlib.compress(element(1, bytes(1 << 20)), 9)] * 500
+        PACKED + struct.pack("<I", len(packed)) + packed
+        for packed in [zlib.compress(element(1, bytes(1 << 20)), 9)] * 500
     ),
     "a damaged archive": PACKED + struct.pack("<I", 8) + b"notzlib!",
     "text that is none": structures(
         (1, 1),
         cells=element(
             14,
-            element(6, struct.pack("<II", 4, 0)) + element(5, struct.pack("<ii", 1, 2)) + element(1, b"") + element(16, b"\xff\xfe"),
+            element(6, struct.pack("<II", 4, 0))
+            + element(5, struct.pack("<ii", 1, 2))
+            + element(1, b"")
+            + element(16, b"\xff\xfe"),
         ),
     ),
 }

@@ -43,7 +43,11 @@ def test_is_a_function_of_the_seed(tmp_path, make, open_split):
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
         make(tmp_path / name, 20, seed)
     a, b, c = (
-        {path.relative_to(tmp_path / name): path.read_bytes() for path in (tmp_path / name).rglob("*") if path.is_file()}
+        {
+            path.relative_to(tmp_path / name): path.read_bytes()
+            for path in (tmp_path / name).rglob("*")
+            if path.is_file()
+        }
         for name in "abc"
     )
     assert a == b
