@@ -71,6 +71,23 @@ def test_gives_images_without_labels(made):
     assert (data.num_classes, data.metrics(), data.test_has_labels) == (0, {}, False)
 
 
+def test_trains_on_prepared_images(made, capsys):
+    assert main(["data", "prepare", "folder", "--root", str(made), "--output", "small", "--short_side", "48"]) == 0
+    data = ImageFolder(str(made), 8, num_workers=0, prepared="small")
+    for split, size in (("train", 40), ("val", 10), ("test", 10)):
+        dataset = data.dataset(split)
+        assert len(dataset) == size
+        assert {min(dataset.image(i).shape[:2]) for i in range(size)} == {48}
+        assert [dataset.name(i) for i in range(size)] == [data.records(split).name(i) for i in range(size)]
+
+
+def test_the_doctor_counts_the_classes_that_are_there(made, capsys):
+    for name in sorted(CLASSES)[:3]:
+        shutil.copytree(made / "train" / name, Path("mine") / name)
+    assert main(["data", "check", "folder", "--root", "mine"]) == 0
+    assert "all: 12 images, 4 to 4 a class" in capsys.readouterr().out
+
+
 RECIPE = """
 model:
   class_path: visionlab.tasks.classification.Classification

@@ -1,5 +1,6 @@
 """ImageNet's data modules."""
 
+import pickle
 import shutil
 
 import numpy as np
@@ -137,8 +138,6 @@ def test_odd_files_are_read_like_others(root):
 
 
 def test_records_are_small_and_travel(root):
-    import pickle
-
     for family in (ImageNet, ImageNetLocalization):
         records = family(str(root), 4).records("train")
         packed = pickle.dumps(records)

@@ -12,12 +12,9 @@ from visionlab.data.layouts import folder
 from visionlab.metrics.classification import SingleLabel
 
 
-class ImageFolder(DiskDataModule):
-    """Images in a folder for each class: ``root/{train,val,test}/<class>/``, or ``root/<class>/`` alone.
-
-    Classes are numbered in alphabetical order. Without ``val``, validation images are held out of the others by a hash
-    of their names: the same on every machine, and the same for an image when others are added. Without ``test``, the
-    test split is that of validation, and the test results say nothing new.
+class FolderDataModule(DiskDataModule):
+    """Images below a folder. Where there is no ``val``, validation images are held out by a hash of their names: the
+    same on every machine, and the same for an image when others are added.
 
     Args:
         root: the folder.
@@ -28,13 +25,9 @@ class ImageFolder(DiskDataModule):
         eval_transform: what is done to samples that are evaluated or predicted, if anything.
         on_bad_sample: whether an image that cannot be read stops the run, or is left out, counted and logged.
         max_skipped: of how many images, in all splits together and on each process, that stops the run after all.
-        val_fraction: the share of the images that is held out where there is no ``val``, in (0, 1).
+        prepared: the folder that ``visionlab data prepare`` wrote; None reads the files themselves.
+        val_fraction: the share of the images that is held out, in (0, 1).
     """
-
-    monitor = "single_label/top1"
-    mode: Literal["max", "min"] = "max"
-    train_collate = staticmethod(collate.classification)
-    eval_collate = staticmethod(collate.classification)
 
     def __init__(
         self,
@@ -46,12 +39,37 @@ class ImageFolder(DiskDataModule):
         eval_transform: Transform | None = None,
         on_bad_sample: BadSample = "raise",
         max_skipped: int = 100,
+        prepared: str | None = None,
         val_fraction: float = 0.1,
     ) -> None:
         super().__init__(
-            root, batch_size, eval_batch_size, num_workers, train_transform, eval_transform, on_bad_sample, max_skipped
+            root,
+            batch_size,
+            eval_batch_size,
+            num_workers,
+            train_transform,
+            eval_transform,
+            on_bad_sample,
+            max_skipped,
+            prepared,
         )
-        self.val_fraction = _fraction(val_fraction)
+        if not 0 < val_fraction < 1:
+            raise ValueError(f"val_fraction must lie between 0 and 1, not {val_fraction}")
+        self.val_fraction = val_fraction
+
+
+class ImageFolder(FolderDataModule):
+    """Images in a folder for each class: ``root/{train,val,test}/<class>/``, or ``root/<class>/`` alone. Its arguments
+    are those of :class:`FolderDataModule`.
+
+    Classes are numbered in alphabetical order. Without ``test``, the test split is that of validation, and the test
+    results say nothing new.
+    """
+
+    monitor = "single_label/top1"
+    mode: Literal["max", "min"] = "max"
+    train_collate = staticmethod(collate.classification)
+    eval_collate = staticmethod(collate.classification)
 
     @property
     def classes(self) -> list[str]:
@@ -72,23 +90,12 @@ class ImageFolder(DiskDataModule):
         return {"single_label": SingleLabel(self.num_classes)}
 
 
-class Images(DiskDataModule):
-    """Images without labels, at any depth below a folder: for generation.
+class Images(FolderDataModule):
+    """Images without labels, at any depth below a folder: for generation. Its arguments are those of
+    :class:`FolderDataModule`.
 
-    Validation images are held out by a hash of their names: the same on every machine, and the same for an image when
-    others are added. The test split is that of validation. There are no metrics of images without labels here: the
-    checkpoint with the lowest validation loss is the best.
-
-    Args:
-        root: the folder.
-        batch_size: images per process and training step.
-        eval_batch_size: images per process and evaluation step; ``batch_size`` if None.
-        num_workers: processes per loader.
-        train_transform: what is done to training samples, if anything.
-        eval_transform: what is done to samples that are evaluated or predicted, if anything.
-        on_bad_sample: whether an image that cannot be read stops the run, or is left out, counted and logged.
-        max_skipped: of how many images, in all splits together and on each process, that stops the run after all.
-        val_fraction: the share of the images that is held out, in (0, 1).
+    The test split is that of validation. There are no metrics of images without labels here: the checkpoint with the
+    lowest validation loss is the best.
     """
 
     classes = ()
@@ -97,23 +104,6 @@ class Images(DiskDataModule):
     test_has_labels = False
     train_collate = staticmethod(collate.images_only)
     eval_collate = staticmethod(collate.images_only)
-
-    def __init__(
-        self,
-        root: str,
-        batch_size: int,
-        eval_batch_size: int | None = None,
-        num_workers: int = 2,
-        train_transform: Transform | None = None,
-        eval_transform: Transform | None = None,
-        on_bad_sample: BadSample = "raise",
-        max_skipped: int = 100,
-        val_fraction: float = 0.1,
-    ) -> None:
-        super().__init__(
-            root, batch_size, eval_batch_size, num_workers, train_transform, eval_transform, on_bad_sample, max_skipped
-        )
-        self.val_fraction = _fraction(val_fraction)
 
     def records(self, split: Split) -> folder.FolderImages:
         """Open one split.
@@ -127,9 +117,3 @@ class Images(DiskDataModule):
     def metrics(self) -> dict[str, Metric]:
         """None."""
         return {}
-
-
-def _fraction(value: float) -> float:
-    if not 0 < value < 1:
-        raise ValueError(f"val_fraction must lie between 0 and 1, not {value}")
-    return value

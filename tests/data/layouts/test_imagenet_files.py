@@ -1,5 +1,6 @@
 """ImageNet on disk: its three layouts, its boxes, and what may be wrong with either."""
 
+import re
 import shutil
 import tarfile
 import time
@@ -152,7 +153,7 @@ def test_boxes_live_between_pixels(made):
         for row in rows:
             name, text = row.split(",")
             corners = np.array([word for word in text.split() if not word.startswith("n")], dtype=float).reshape(-1, 4)
-            np.testing.assert_array_equal(boxes[name], corners + (0, 0, 1, 1))
+            np.testing.assert_array_equal(boxes[name], corners + np.array([0, 0, 1, 1]))
     assert len(open_boxes(made, "train")) == 20  # of 30
     assert {len(b) for b in boxes.values()} == {1, 2}
 
@@ -239,10 +240,9 @@ def test_a_wrong_list_stops_a_run_before_it_starts(root, name):
     damage(root)
     errors = check(root).errors
     assert kind in {error.kind for error in errors}
-    with pytest.raises(ValueError, match=".") as raised:
+    with pytest.raises(ValueError, match=re.escape(str(root))) as raised:
         (class_names(find(root)), open_images(root, "train"), open_images(root, "val"))
     assert "\n" not in str(raised.value)
-    assert str(root) in str(raised.value)
 
 
 @pytest.mark.parametrize("line", ["99", "-1", "x", "", "9" * 5000])
@@ -373,7 +373,7 @@ def test_reads_the_real_boxes(shared_data, tmp_path):
     for i in range(len(records)):
         name = f"val/{records.name(i)}"
         original = np.array([row[1:] for row in rows if row[0] == name], dtype=float)
-        theirs = np.round(original * scale[name]) + (0, 0, 1, 1)
+        theirs = np.round(original * scale[name]) + np.array([0, 0, 1, 1])
         assert np.abs(boxes[i][np.lexsort(boxes[i].T)] - theirs[np.lexsort(theirs.T)]).max() <= 1
     names = class_names(find(root))
     assert names == [

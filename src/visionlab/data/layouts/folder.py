@@ -253,6 +253,7 @@ def check(root: Path) -> Findings:
     try:
         trees = {split: root / split for split in splits} if "train" in splits else {"all": root}
         names = listing(_base(root))[0]
+        found.classes = len(names)
         if not names:
             found.notes.append(f"{root} has no folder for each class: checked as images without classes")
         if "train" in splits and "val" not in splits:

@@ -34,6 +34,7 @@ def check(root: Path) -> Findings:
     except ValueError as error:
         found.error("unknown-category", str(error), root)
         return found
+    found.classes = len(ids)
     found.notes.append(f"{root} is in the layout of {layout.title}, with {len(ids):,} classes")
     if layout.mapping.is_file():
         synonyms = read_mapping(layout.mapping, found)
