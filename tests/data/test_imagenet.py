@@ -1,13 +1,16 @@
 """ImageNet's data modules."""
 
+import json
 import pickle
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from visionlab.batch import PADDING
+from visionlab.cli import main
 from visionlab.data.imagenet import ImageNet, ImageNetLocalization
 from visionlab.data.images import read_image
 from visionlab.data.presets import classification_eval, classification_train
@@ -135,6 +138,34 @@ def test_odd_files_are_read_like_others(root):
         assert pixels.shape[2] == 3
         np.testing.assert_array_equal(pixels, data.read(data.records("train").path(i)))
         assert (pixels == read_image(data.records("train").path(i), 3)).all(), name
+
+
+RECIPE = """
+model:
+  class_path: visionlab.tasks.localization.Localization
+  init_args:
+    net: {class_path: stand_ins.TinyNet, init_args: {in_channels: 3}}
+    optimizer: {class_path: torch.optim.AdamW, init_args: {lr: 0.01}}
+data:
+  class_path: visionlab.data.imagenet.ImageNetLocalization
+  init_args:
+    root: ROOT
+    batch_size: 5
+    num_workers: 0
+    train_transform: &whole
+      class_path: visionlab.data.transforms.SampleAlbumentations
+      init_args: {transforms: [{class_path: albumentations.Resize, init_args: {height: 32, width: 32}}]}
+    eval_transform: *whole
+trainer: {max_steps: 2, accelerator: cpu, logger: false, enable_progress_bar: false, enable_model_summary: false}
+"""
+
+
+def test_localization_is_trained_and_scored(root):
+    Path("boxes.yaml").write_text(RECIPE.replace("ROOT", str(root)))
+    assert main(["fit", "--config", "boxes.yaml"]) == 0
+    results = json.loads(Path("runs/boxes/0/results/test.json").read_text())
+    assert 0 <= results["test/ilsvrc_loc/top1"] <= results["test/ilsvrc_loc/top1_class"] <= 1
+    assert 0 < results["test/ilsvrc_loc/iou"] < 1
 
 
 def test_records_are_small_and_travel(root):

@@ -11,6 +11,7 @@ from visionlab.data.layouts import imagenet
 from visionlab.data.layouts.folder import FolderImages
 from visionlab.data.layouts.imagenet_boxes import BoxedImages, open_boxes
 from visionlab.metrics.classification import SingleLabel
+from visionlab.metrics.localization import Localization
 
 
 class ImageNet(DiskDataModule):
@@ -51,12 +52,13 @@ class ImageNetLocalization(DiskDataModule):
     :class:`visionlab.data.disk.DiskDataModule`.
 
     An image has one label and all boxes of that class. Of the training images, those without boxes are left out
-    (544,546 of 1,281,167 have some); validation and test are as in :class:`ImageNet`. There is no official metric here
-    yet: the checkpoint with the lowest validation loss is the best.
+    (544,546 of 1,281,167 have some); validation and test are as in :class:`ImageNet`. Boxes are scored in the image as
+    evaluation transforms it: the overlap is that of the challenge if the whole image is resized, to any shape, and not
+    cropped.
     """
 
-    monitor = "loss"
-    mode: Literal["max", "min"] = "min"
+    monitor = "ilsvrc_loc/top1"
+    mode: Literal["max", "min"] = "max"
     train_collate = staticmethod(collate.localization)
     eval_collate = staticmethod(collate.localization)
 
@@ -89,8 +91,8 @@ class ImageNetLocalization(DiskDataModule):
                 raise ValueError(f"{problems[0]}{further}; on_bad_sample: skip leaves such images out")
 
     def metrics(self) -> dict[str, Metric]:
-        """None yet."""
-        return {}
+        """New official metrics, by protocol."""
+        return {"ilsvrc_loc": Localization(self.num_classes)}
 
 
 def _label_map(layout: imagenet.Layout) -> list[dict[str, int | str]]:
