@@ -11,7 +11,6 @@ import numpy.typing as npt
 from visionlab.data.images import image_size, read_mask
 from visionlab.data.layouts.voc import (
     CLASSES,
-    SEGMENTATION_CLASSES,
     ImageSet,
     VocObject,
     how_to_get,
@@ -136,7 +135,7 @@ def read_class_mask(path: Path) -> npt.NDArray[np.uint8]:
         FileNotFoundError: if there is no such file.
         ValueError: if it is no PNG of such labels; the message names it.
     """
-    return _checked(read_mask(path), len(SEGMENTATION_CLASSES) - 1, path, "the classes are 0 to 20")
+    return check_values(read_mask(path), len(CLASSES), path)
 
 
 def read_object_mask(path: Path, objects: int) -> npt.NDArray[np.uint8]:
@@ -146,7 +145,26 @@ def read_object_mask(path: Path, objects: int) -> npt.NDArray[np.uint8]:
         FileNotFoundError: if there is no such file.
         ValueError: if it is no PNG of such numbers; the message names it.
     """
-    return _checked(read_mask(path), objects, path, f"its annotations have {objects} objects")
+    return check_values(read_mask(path), objects, path)
+
+
+def check_values(mask: npt.NDArray[np.uint8], most: int, path: Path) -> npt.NDArray[np.uint8]:
+    """The mask as it is.
+
+    Args:
+        mask: ``(H, W)``.
+        most: its greatest value other than 255.
+        path: its file.
+
+    Raises:
+        ValueError: if it has another value; the message names the file and the place.
+    """
+    if (wrong := (mask > most) & (mask != VOID)).any():
+        row, column = np.argwhere(wrong)[0].tolist()
+        raise ValueError(
+            f"{path} has {mask[row, column]} in row {row}, column {column}; expected 0 to {most}, or 255 for void"
+        )
+    return mask
 
 
 def open_images(root: Path, image_set: ImageSet, kind: str) -> Unlabelled:
@@ -314,13 +332,6 @@ def labels_from_objects(names: Sequence[str], files: Sequence[Path]) -> npt.NDAr
 def _objects(index: Arrays, image: int) -> Objects:
     boxes, labels, difficult = (index.rows(name, image, "offsets") for name in ("boxes", "labels", "difficult"))
     return {"boxes": np.array(boxes), "labels": np.array(labels, dtype=np.int64), "difficult": np.array(difficult)}
-
-
-def _checked(mask: npt.NDArray[np.uint8], most: int, path: Path, expected: str) -> npt.NDArray[np.uint8]:
-    if (wrong := (mask > most) & (mask != VOID)).any():
-        row, column = np.argwhere(wrong)[0].tolist()
-        raise ValueError(f"{path} has {mask[row, column]} in row {row}, column {column}; {expected}, and 255 is void")
-    return mask
 
 
 def _open(what: str, listed: Listed, sources: Sequence[Path], build: Callable[[Path], None]) -> Arrays:
