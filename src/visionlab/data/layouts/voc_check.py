@@ -42,6 +42,7 @@ def check(root: Path) -> Findings:
         one = _Year(root, folder, year, str(year) if known else folder.resolve().name, findings)
         main |= one.check()
     check_leaks(main, findings)
+    findings.errors = list(dict.fromkeys(findings.errors))  # images are in the lists of two tasks
     return findings
 
 
