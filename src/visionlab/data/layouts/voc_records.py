@@ -135,7 +135,7 @@ def read_class_mask(path: Path) -> npt.NDArray[np.uint8]:
         FileNotFoundError: if there is no such file.
         ValueError: if it is no PNG of such labels; the message names it.
     """
-    return check_values(read_mask(path), len(CLASSES), path)
+    return check_values(np.array(read_mask(path)), len(CLASSES), path)  # a copy, which torch may write to
 
 
 def read_object_mask(path: Path, objects: int) -> npt.NDArray[np.uint8]:
