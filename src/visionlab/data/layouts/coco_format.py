@@ -114,19 +114,20 @@ def read_coco(path: Path, report: Report) -> Content:
     image_ids, category_ids = images.integers("id"), categories.integers("id")
     names: list[str] = next((row["keypoints"] for row in categories.rows if row.get("keypoints")), [])
     _check_annotations(rows, category_ids, image_ids, len(names))
-    places = np.searchsorted(image_ids, rows.integers("image_id"))
-    order = np.argsort(places, kind="stable")
-    rows.rows = [rows.rows[i] for i in order.tolist()]
     sizes = np.stack([images.integers("height"), images.integers("width")], axis=1)
-    outlines, rles = _check_segmentations(rows, sizes[places[order]])
+    outlines, rles = _check_segmentations(rows, sizes[np.searchsorted(image_ids, rows.integers("image_id"))])
 
     annotations = rows.rows
-    boxes = floats(joined(row["bbox"] for row in annotations)).reshape(-1, 4)
-    area = [row.get("area") for row in annotations]
+    boxes = floats([row["bbox"] for row in annotations]).reshape(-1, 4)
+    area = boxes[:, 2] * boxes[:, 3]
+    given = [i for i, row in enumerate(annotations) if row.get("area") is not None]
+    area[given] = floats([[annotations[i]["area"] for i in given]])
     keypoints = np.zeros((len(annotations), len(names), 3))
-    for of_object, row in zip(keypoints if names else (), annotations, strict=bool(names)):
-        if (given := row.get("keypoints")) is not None:
-            of_object[:] = floats(given).reshape(-1, 3)
+    if names:
+        given = [i for i, row in enumerate(annotations) if row.get("keypoints") is not None]
+        keypoints[given] = floats([annotations[i]["keypoints"] for i in given]).reshape(-1, len(names), 3)
+    places = np.searchsorted(image_ids, rows.integers("image_id"))
+    order = np.argsort(places, kind="stable")  # last, for what lies together in the file lies together in memory
     return Content(
         image_ids=image_ids,
         sizes=sizes,
@@ -134,15 +135,15 @@ def read_coco(path: Path, report: Report) -> Content:
         category_ids=category_ids,
         category_names=[row["name"] for row in categories.rows],
         keypoint_names=names,
-        ids=rows.integers("id"),
-        places=np.searchsorted(image_ids, rows.integers("image_id")),
-        labels=np.searchsorted(category_ids, rows.integers("category_id")),
-        boxes=boxes,
-        area=np.array([w * h if own is None else own for own, (w, h) in zip(area, boxes[:, 2:].tolist(), strict=True)]),
-        crowd=np.array([row.get("iscrowd", 0) for row in annotations], np.bool_),
-        outlines=outlines,
-        rles=rles,
-        keypoints=keypoints,
+        ids=rows.integers("id")[order],
+        places=places[order],
+        labels=np.searchsorted(category_ids, rows.integers("category_id"))[order],
+        boxes=boxes[order],
+        area=area[order],
+        crowd=np.array([row.get("iscrowd") == 1 for row in annotations], np.bool_)[order],
+        outlines=outlines.take(order),
+        rles=[rles[i] for i in order.tolist()],
+        keypoints=keypoints[order],
     )
 
 
@@ -196,7 +197,7 @@ def _check_annotations(rows: Rows, category_ids: IntArray, image_ids: IntArray, 
     for key in ("id", "image_id", "category_id"):
         rows.require(key, are_integers, "an integer", kind)
     rows.require("bbox", _are_boxes, "four numbers: left, top, width and height", kind)
-    rows.require("bbox", lambda boxes: bool(np.isfinite(floats(joined(boxes))).all()), "finite", "box-nan")
+    rows.require("bbox", lambda boxes: bool(np.isfinite(floats(boxes)).all()), "finite", "box-nan")
     rows.require("iscrowd", _are_flags, "0 or 1", kind)
     rows.require("area", _are_areas, "a number of pixels", kind)
     rows.require("segmentation", are_segmentations, "polygons of x and y, or run lengths", "malformed-segmentation")
@@ -204,7 +205,7 @@ def _check_annotations(rows: Rows, category_ids: IntArray, image_ids: IntArray, 
         expected = f"{keypoints} times x, y, and 0, 1 or 2"
         rows.require("keypoints", lambda values: _are_keypoints(values, keypoints), expected, "malformed-keypoints")
     rows.leave_out_repeated()
-    boxes = floats(joined(row["bbox"] for row in rows.rows)).reshape(-1, 4)
+    boxes = floats([row["bbox"] for row in rows.rows]).reshape(-1, 4)
     rows.leave_out(
         boxes[:, 2:].min(1, initial=0) < 0, lambda i: f"bbox {boxes[i].tolist()} has a negative side", "box-inverted"
     )
@@ -227,14 +228,14 @@ def _are_flags(values: list[Any]) -> bool:
 
 def _are_areas(values: list[Any]) -> bool:
     given = [value for value in values if value is not None]
-    return are_numbers(given) and bool((np.isfinite(area := floats(given)) & (area >= 0)).all())
+    return are_numbers(given) and bool((np.isfinite(area := floats([given])) & (area >= 0)).all())
 
 
 def _are_keypoints(values: list[Any], count: int) -> bool:
     given = [value for value in values if value is not None]
     if not (are_lists(given) and set(map(len, given)) <= {3 * count} and are_numbers(joined(given))):
         return False
-    return bool(np.isfinite(floats(joined(given))).all()) and set(islice(joined(given), 2, None, 3)) <= {0, 1, 2}
+    return bool(np.isfinite(floats(given)).all()) and set(islice(joined(given), 2, None, 3)) <= {0, 1, 2}
 
 
 def _check_segmentations(rows: Rows, sizes: IntArray) -> tuple[Outlines, list[str]]:

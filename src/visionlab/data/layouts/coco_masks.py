@@ -56,7 +56,13 @@ class Outlines:
         """Those of :func:`are_segmentations` that are polygons."""
         polygons: list[Any] = [value if type(value) is list else [] for value in segmentations]
         flat = list(joined(polygons))
-        return cls(offsets(polygons), offsets(flat), floats(joined(flat)))
+        return cls(offsets(polygons), offsets(flat), floats(flat))
+
+    def take(self, order: npt.NDArray[np.int64]) -> Self:
+        """Those of some objects, in another order."""
+        objects, polygons = _rows_of(self.objects, order)
+        bounds, numbers = _rows_of(self.polygons, polygons)
+        return type(self)(objects, bounds, self.coordinates[numbers])
 
     def wild(self, sizes: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
         """Which outlines cannot be meant.
@@ -69,18 +75,30 @@ class Outlines:
             :data:`OUTLINE`.
         """
         count = len(sizes)
-        points = self.coordinates.reshape(-1, 2)
+        if not len(self.coordinates):
+            return np.zeros(count, np.bool_), np.zeros(count, np.bool_)
+        points, starts = self.coordinates.reshape(-1, 2), self.polygons[:-1] // 2
         of_polygon = np.repeat(np.arange(count), np.diff(self.objects))
-        of_point = np.repeat(of_polygon, np.diff(self.polygons) // 2)
-        largest = sizes[:, ::-1].astype(np.float64)[of_point]
-        # NaN is within nothing
-        outside = ~((points >= -largest) & (points <= 2 * largest)).all(1)
+        image = sizes[of_polygon, ::-1]
+        least, most = np.minimum.reduceat(points, starts), np.maximum.reduceat(points, starts)
+        outside = ~((least >= -image) & (most <= 2 * image)).all(1)  # NaN is within nothing
         steps = np.zeros(len(points))
-        with np.errstate(invalid="ignore"):
-            steps[1:] = np.abs(np.diff(points, axis=0)).max(1, initial=0)
-        steps[self.polygons[:-1] // 2] = 0  # from one polygon to the next
-        lengths = np.bincount(of_point, steps, minlength=count)
-        return np.bincount(of_point, outside, minlength=count) > 0, lengths > OUTLINE
+        with np.errstate(invalid="ignore"):  # of infinities
+            across, down = np.abs(np.diff(points, axis=0)).T
+            steps[1:] = np.maximum(across, down)
+        steps[starts] = 0  # from one polygon to the next
+        lengths = np.bincount(of_polygon, np.add.reduceat(steps, starts), minlength=count)
+        return np.bincount(of_polygon, outside, minlength=count) > 0, lengths > OUTLINE
+
+
+def _rows_of(
+    bounds: npt.NDArray[np.int64], groups: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Where some groups of rows begin when they are joined, and which rows those are."""
+    lengths = np.diff(bounds)[groups]
+    joined_bounds = np.append(0, np.cumsum(lengths))
+    shift = np.repeat(bounds[:-1][groups] - joined_bounds[:-1], lengths)
+    return joined_bounds, np.arange(joined_bounds[-1]) + shift
 
 
 def pack_rle(segmentation: dict[str, Any], height: int, width: int) -> str:

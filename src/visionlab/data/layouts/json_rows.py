@@ -3,7 +3,8 @@
 import gc
 import json
 import reprlib
-from collections.abc import Callable, Iterable, Iterator
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -157,10 +158,11 @@ def joined(lists: Iterable[list[Any]]) -> Iterable[Any]:
     return chain.from_iterable(lists)
 
 
-def floats(values: Iterable[float]) -> npt.NDArray[np.float64]:
-    """``(n,)``, numbers as the file has them; integers beyond the range of floats are infinite, as ``1e999`` is."""
-    numbers = values if isinstance(values, list) else list(values)
+def floats(lists: Sequence[list[float]]) -> npt.NDArray[np.float64]:
+    """``(n,)``, the numbers of all lists, in order; integers beyond the range of floats are infinite, as ``1e999``
+    is.
+    """
     try:
-        return np.array(numbers, np.float64)
+        return np.array(array("d", joined(lists)))  # a third of the time that numpy takes for a list
     except OverflowError:
-        return np.array([float(value) if abs(value) < 1 << 1023 else np.inf for value in numbers])
+        return np.array([float(value) if abs(value) < 1 << 1023 else np.inf for value in joined(lists)])
