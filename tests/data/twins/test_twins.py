@@ -132,7 +132,7 @@ def test_can_be_learned_but_not_by_colour(tmp_path, layout, make, by_colour, by_
 def test_noise_has_the_spectrum_of_photographs():
     """Power falls as one over the frequency squared: a slope of -2 in the logarithms."""
     rng = np.random.default_rng(0)
-    noise = np.stack([natural_noise(rng, 32, 1)[..., 0] for _ in range(200)])
+    noise = np.stack([natural_noise(rng, 32, 32, 1)[..., 0] for _ in range(200)])
     assert np.abs(noise.mean((1, 2))).max() < 1e-12
     np.testing.assert_allclose(noise.std((1, 2)), 1)
     power = (np.abs(np.fft.fft2(noise)) ** 2).mean(0)[0, 1:12]  # along one axis

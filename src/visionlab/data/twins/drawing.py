@@ -9,17 +9,17 @@ FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
 
-def natural_noise(rng: np.random.Generator, side: int, channels: int) -> FloatArray:
+def natural_noise(rng: np.random.Generator, height: int, width: int, channels: int) -> FloatArray:
     """Noise whose amplitude falls as one over the spatial frequency, as it does in photographs (Field 1987).
 
     Returns:
-        ``(side, side, channels)``, of mean 0 and variance 1 in each channel; the channels are correlated, as colours
-        are.
+        ``(height, width, channels)``, of mean 0 and variance 1 in each channel; the channels are correlated, as colours
+        are. It continues over its edges: the last row goes before the first.
     """
-    frequencies = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None, :])
+    frequencies = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None, :])
     frequencies[0, 0] = np.inf  # no mean
-    white = np.fft.rfft2(rng.standard_normal((channels + 1, side, side)))
-    noise = np.fft.irfft2(white / frequencies, s=(side, side))
+    white = np.fft.rfft2(rng.standard_normal((channels + 1, height, width)))
+    noise = np.fft.irfft2(white / frequencies, s=(height, width))
     mixed = noise[:1] + 0.5 * noise[1:]  # mostly the same brightness in all channels
     mixed /= mixed.std(axis=(1, 2), keepdims=True)
     return np.ascontiguousarray(mixed.transpose(1, 2, 0))
@@ -78,7 +78,7 @@ def paint(rng: np.random.Generator, side: int, shape: Shape, texture: Texture) -
     stripes = texture(x + rng.uniform(0, 6), y + rng.uniform(0, 6))[..., None]
     behind, colour = rng.uniform(60, 195, (2, 3))
     contrast = rng.uniform(35, 60, 3) * rng.choice([-1, 1])
-    background = behind + 30 * natural_noise(rng, side, 3)
-    object_ = colour + contrast * stripes + 10 * natural_noise(rng, side, 3)
+    background = behind + 30 * natural_noise(rng, side, side, 3)
+    object_ = colour + contrast * stripes + 10 * natural_noise(rng, side, side, 3)
     pixels: npt.NDArray[np.uint8] = np.clip(np.where(inside, object_, background), 0, 255).astype(np.uint8)
     return pixels

@@ -144,7 +144,7 @@ def _garment(rng: np.random.Generator, label: int) -> npt.NDArray[np.uint8]:
     inside = np.asarray(canvas.reduce(FINE), dtype=np.float64) / 255
     y, x = np.mgrid[:SIDE, :SIDE] + rng.uniform(0, 6, (2, 1, 1))
     texture = TEXTURES[rng.integers(len(TEXTURES))](x, y)
-    cloth = rng.uniform(110, 200) + rng.uniform(0, 45) * texture + 12 * natural_noise(rng, SIDE, 1)[..., 0]
+    cloth = rng.uniform(110, 200) + rng.uniform(0, 45) * texture + 12 * natural_noise(rng, SIDE, SIDE, 1)[..., 0]
     return np.clip(inside * cloth, 0, 255).astype(np.uint8)
 
 
