@@ -52,6 +52,7 @@ LIGHT = [
     "predict --help",
     "data list",
     "data info digits",
+    "data show --help",
     "fit --config nowhere.yaml",
 ]
 

@@ -120,6 +120,14 @@ class ClassificationPredictions(TypedDict):
     scores: Tensor
 
 
+class LocalizationPredictions(ClassificationPredictions):
+    """logits, scores: as in classification. boxes: ``(B, 4)`` ``float32``, left, top, right and bottom of the one
+    object, in pixels of the image.
+    """
+
+    boxes: Tensor
+
+
 @dataclass(frozen=True)
 class Step:
     """What a task makes of one batch, in training, evaluation, prediction and attack alike.

@@ -1,7 +1,11 @@
+import gzip
 import hashlib
 import io
+import stat
 import tarfile
 import threading
+import tracemalloc
+import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
@@ -176,6 +180,17 @@ def test_the_error_says_which_file_to_put_where(server, tmp_path):
     assert "\n" not in message
 
 
+def test_without_a_checksum_the_size_tells_the_file(server, tmp_path):
+    unpublished = Remote("folder/file.bin", len(CONTENT), None, (server.url(),))
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "file.bin").write_bytes(b"cut")
+    assert fetch(unpublished, tmp_path, "again").read_bytes() == CONTENT
+    fetch(unpublished, tmp_path, "again")
+    assert len(server.asked) == 1
+    with pytest.raises(OSError, match=r"by hand \(2 bytes\), then run"):
+        fetch(Remote("other", 2, None, (server.url("/missing"),)), tmp_path, "again")
+
+
 def test_md5(tmp_path):
     (tmp_path / "file").write_bytes(b"abc")
     assert md5(tmp_path / "file") == "900150983cd24fb0d6963f7d28e17f72"  # RFC 1321, appendix A.5
@@ -233,6 +248,99 @@ def test_refuses_whatever_is_not_a_plain_file_below_the_root(tmp_path, evil):
         extract(archive(tmp_path / "x.tar.gz", member("data/good"), evil), root)
     assert list(root.iterdir()) == []
     assert files(tmp_path) == ["x.tar.gz"]
+
+
+def zipped(path, *members: tuple[str, int], compression: int = zipfile.ZIP_DEFLATED):
+    """Members by name and Unix mode, which is 0 in archives from elsewhere."""
+    with zipfile.ZipFile(path, "w", compression) as file:
+        for name, mode in members:
+            info = zipfile.ZipInfo(name)
+            info.external_attr = mode << 16
+            info.compress_type = compression
+            file.writestr(info, b"" if info.is_dir() else name.encode())
+    return path
+
+
+def test_extracts_zip_archives(tmp_path):
+    root = tmp_path / "root"
+    (root / "data").mkdir(parents=True)
+    (root / "data" / "a").write_bytes(b"cut")
+    extract(
+        zipped(tmp_path / "x.zip", ("data/", stat.S_IFDIR), ("data/a", stat.S_IFREG | 0o644), ("./data/sub/b", 0)), root
+    )
+    assert (root / "data" / "a").read_bytes() == b"data/a"
+    assert (root / "data" / "sub" / "b").read_bytes() == b"./data/sub/b"
+    assert files(root) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [
+        ("../outside", 0),
+        ("data/../../outside", 0),
+        ("/outside", 0),
+        ("data/link", stat.S_IFLNK),
+        ("data/pipe", stat.S_IFIFO),
+        ("data/device", stat.S_IFCHR),
+    ],
+)
+def test_refuses_such_members_of_zip_archives_too(tmp_path, name, mode):
+    root = tmp_path / "root"
+    root.mkdir()
+    with pytest.raises(ValueError, match=r"x.zip holds '.*', which is not a plain file below its root"):
+        extract(zipped(tmp_path / "x.zip", ("data/good", 0), (name, mode)), root)
+    assert list(root.iterdir()) == []
+    assert files(tmp_path) == ["x.zip"]
+
+
+def test_refuses_archives_that_unpack_to_hundreds_of_times_their_size(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("zeros", bytes(10_000_000))
+    with tarfile.open(tmp_path / "x.tar.gz", "w:gz") as tar:
+        info = member("zeros")
+        info.size = 10_000_000
+        tar.addfile(info, io.BytesIO(bytes(info.size)))
+    root = tmp_path / "root"
+    root.mkdir()
+    for name in ("x.zip", "x.tar.gz"):
+        with pytest.raises(ValueError, match=rf"{name} would unpack to more than 100 times its size"):
+            extract(tmp_path / name, root)
+    assert list(root.iterdir()) == []
+
+
+def test_refuses_tar_headers_of_any_length(tmp_path):
+    long = member("name", type=tarfile.GNUTYPE_LONGNAME)
+    long.size = 20_000_000
+    with gzip.open(tmp_path / "x.tar.gz", "wb") as file:
+        file.write(long.tobuf() + bytes(long.size))
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=r"x.tar.gz holds a header of 20,\d+,\d+ bytes"):
+        extract(tmp_path / "x.tar.gz", tmp_path)
+    assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "encrypted", "unknown method", "no zip"])
+def test_a_damaged_zip_archive_is_named_and_leaves_nothing(tmp_path, damage):
+    root = tmp_path / "root"
+    root.mkdir()
+    path = zipped(tmp_path / "x.zip", *((f"data/{i}", 0) for i in range(30)), compression=zipfile.ZIP_STORED)
+    content = bytearray(path.read_bytes())
+    directory = content.index(b"PK\x01\x02")
+    if damage == "cut":
+        del content[-40:]
+    elif damage == "flipped":
+        content[content.index(b"data/0data/0") + 8] ^= 1
+    elif damage == "encrypted":
+        content[directory + 8] |= 1
+    elif damage == "unknown method":
+        content[directory + 10] = 97
+    else:
+        content[:] = b"<html>not found</html>"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"x.zip (is not a whole archive|holds 'data/0', which is not a plain file)"):
+        extract(path, root)
+    assert list(root.iterdir()) == []
 
 
 @pytest.mark.parametrize("keep", [0, 20, 150])

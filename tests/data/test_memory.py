@@ -146,3 +146,14 @@ def test_a_split_has_no_order():
     tenths = np.bincount(held // 1000)
     assert tenths.min() > 150
     assert tenths.max() < 250
+
+
+def test_a_sample_is_the_image_without_augmentation_and_its_label():
+    data = PaddedNumbered(4, augmentation=AddSeed())
+    train = data.dataset("train")
+    for index in (0, len(train) - 1):
+        sample = train.sample(index)
+        assert set(sample) == {"image", "label"}
+        assert (sample["image"] == train.image(index)).all()
+        assert sample["image"].shape == (8, 10, 3)
+        assert sample["label"] == int(train.name(index)) % 3

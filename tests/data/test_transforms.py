@@ -6,11 +6,11 @@ import pytest
 
 from visionlab.data.memory import MemoryDataset
 from visionlab.data.sampling import Keys, Loader, TrainBatches, sample_seeds
-from visionlab.data.transforms import Albumentations
+from visionlab.data.transforms import BatchAlbumentations
 
 
-def pipeline() -> Albumentations:
-    return Albumentations(
+def pipeline() -> BatchAlbumentations:
+    return BatchAlbumentations(
         [
             A.Affine(rotate=(-15, 15), scale=(0.8, 1.2), translate_percent=(-0.1, 0.1), p=0.9),
             A.OneOf([A.GaussNoise(), A.RandomBrightnessContrast(), A.CoarseDropout()], p=0.9),
@@ -72,15 +72,15 @@ def test_workers_change_nothing():
 def test_an_unknown_argument_is_an_error(nested):
     old = A.CoarseDropout(max_holes=3)
     with pytest.raises(ValueError, match="CoarseDropout has no argument max_holes"):
-        Albumentations([A.HorizontalFlip(), A.Sequential([A.OneOf([A.Blur(), old])]) if nested else old])
+        BatchAlbumentations([A.HorizontalFlip(), A.Sequential([A.OneOf([A.Blur(), old])]) if nested else old])
 
 
 @pytest.mark.parametrize("transform", [A.RandomCrop(8, 8), A.ToGray(num_output_channels=1)])
 def test_another_size_is_an_error(transform):
     with pytest.raises(ValueError, match=r"uint8 \(16, 16, 3\).*keep"):
-        Albumentations([transform])(images_of(2, 3), seeds_of(2))
+        BatchAlbumentations([transform])(images_of(2, 3), seeds_of(2))
 
 
 def test_another_dtype_is_an_error():
     with pytest.raises(ValueError, match="float32"):
-        Albumentations([A.Normalize()])(images_of(2, 3), seeds_of(2))
+        BatchAlbumentations([A.Normalize()])(images_of(2, 3), seeds_of(2))

@@ -45,11 +45,9 @@ class Pictures(Callback):
             and isinstance(batch["images"], Tensor)
         ):
             images = [_to_uint8(image) for image in batch["images"][: self.images]]
-            labels = batch["labels"][: self.images]
             classes = trainer.datamodule.classes  # type: ignore[attr-defined]
-            self._leave(
-                trainer, "train_samples", grid(images, captions=[_describe(label, classes) for label in labels])
-            )
+            captions = [_describe(label, classes) for label in batch.get("labels", ())[: self.images]]
+            self._leave(trainer, "train_samples", grid(images, captions=captions if captions else None))
 
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
         if "val" in pl_module.results:

@@ -14,7 +14,7 @@ COMMANDS = {
     "validate": ("visionlab.cli.evaluate", "evaluate a run on the validation split"),
     "test": ("visionlab.cli.evaluate", "evaluate a run on the test split"),
     "predict": ("visionlab.cli.predict", "predict images with a run: pictures and results"),
-    "data": ("visionlab.cli.data", "describe, make, check or download a data set"),
+    "data": ("visionlab.cli.data", "describe, make, check, show or download a data set"),
 }
 
 HELP = f"""usage: visionlab COMMAND ...

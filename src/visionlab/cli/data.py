@@ -1,4 +1,5 @@
-"""``visionlab data``: which data sets there are, how to get them, twins of them, and a doctor for their folders.
+"""``visionlab data``: which data sets there are, how to get them, twins and pictures of them, and a doctor for their
+folders.
 
 A data set is known by its card, a YAML file in ``visionlab/data/cards`` named like the data set; nothing else lists it.
 """
@@ -99,6 +100,7 @@ def _parser() -> argparse.ArgumentParser:
         ("info", "say what a data set is, its licence and layout, and how to get it"),
         ("make", "write a small, learnable twin in the data set's true layout"),
         ("check", "say what is wrong with each file of a data folder"),
+        ("show", "draw images of a data set with their annotations"),
         ("download", "get a data set from its publisher"),
     ):
         sub = commands.add_parser(command, help=does, description=does[0].upper() + does[1:] + ".")
@@ -107,6 +109,13 @@ def _parser() -> argparse.ArgumentParser:
             sub.add_argument("--root", type=Path, help="the folder of the data set (default: data/NAME)")
         if command == "check":
             sub.add_argument("--json", action="store_true", help="write the findings as JSON, for machines")
+        if command == "show":
+            sub.add_argument("--split", choices=("train", "val", "test"), default="val", help="(default: val)")
+            sub.add_argument("--images", type=int, default=16, help="how many, evenly spaced (default: 16)")
+            sub.add_argument("--output", type=Path, metavar="FILE", help="to write (default: NAME_SPLIT.png)")
+            sub.add_argument(
+                "--as", dest="ending", metavar="TASK", help="such as detection (default: what `data info` names first)"
+            )
         if command == "make":
             sub.add_argument(
                 "--images", type=int, default=500, help="to train on; a quarter as many to test on (default: 500)"
@@ -160,6 +169,14 @@ def _check(arguments: argparse.Namespace) -> int:
     return 2 if findings.errors else 0
 
 
+def _show(arguments: argparse.Namespace) -> int:
+    from visionlab.cli.data_show import show  # torch, which the other commands can do without
+
+    root, ending = _root(arguments), arguments.ending
+    print(show(arguments.name, root, arguments.split, arguments.images, arguments.output, ending))
+    return 0
+
+
 def _download(arguments: argparse.Namespace) -> int:
     card, root = read_card(arguments.name), _root(arguments)
     _function(arguments.name, "download", card)(root)
@@ -167,7 +184,7 @@ def _download(arguments: argparse.Namespace) -> int:
     return 0
 
 
-_COMMANDS = {"list": _list, "info": _info, "make": _make, "check": _check, "download": _download}
+_COMMANDS = {"list": _list, "info": _info, "make": _make, "check": _check, "show": _show, "download": _download}
 
 
 def _root(arguments: argparse.Namespace) -> Path:

@@ -1,4 +1,6 @@
-"""What is done to images before a net sees them: a function of each image's own seed."""
+"""What is done to images before they are batched: to samples with their annotations, or to whole batches of images of
+one size; a function of each image's own seed.
+"""
 
 from abc import ABC, abstractmethod
 
@@ -10,20 +12,24 @@ from visionlab.data.sample import Sample
 from visionlab.data.sampling import mix
 
 
-class Transform(ABC):
-    """What is done to one sample. The result depends on the sample and the seed alone."""
-
-    @abstractmethod
-    def __call__(self, sample: Sample, seed: int) -> Sample:
-        """Transform a sample, whose arrays stay as they are. The image stays ``uint8``."""
-
-
 class Augmentation(ABC):
     """What is done to a training batch. The result for an image depends on its pixels and its seed alone."""
 
     @abstractmethod
     def __call__(self, images: npt.NDArray[np.uint8], seeds: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint8]:
         """Augment ``images`` ``(B, H, W, channels)`` by ``seeds`` ``(B,)``; the size stays."""
+
+
+class Transform(ABC):
+    """What is done to one sample: the image may change its size, and its annotations follow. The result depends on the
+    sample and the seed alone.
+    """
+
+    @abstractmethod
+    def __call__(self, sample: Sample, seed: int) -> Sample:
+        """Transform ``sample``, which stays as it was, by ``seed``, at least 0: see
+        :func:`visionlab.data.sampling.sample_seeds`.
+        """
 
 
 class CropFlip(Augmentation):

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from lightning import LightningDataModule
 from torchmetrics import Metric
 
+from visionlab.data.sample import Sample
 from visionlab.data.sampling import EvalBatches, Keys, Loader, TrainBatches
 
 Split = Literal["train", "val", "test"]
@@ -32,6 +33,9 @@ class ImageDataset(Protocol):
 
     def image(self, index: int) -> npt.NDArray[np.uint8]:
         """The image at ``index`` as it is stored, ``(H, W, channels)``."""
+
+    def sample(self, index: int) -> Sample:
+        """The image at ``index`` as it is stored, with its annotations."""
 
     def name(self, index: int) -> str:
         """What the data set itself calls the image at ``index``: its file, its official id."""

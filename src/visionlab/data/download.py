@@ -1,13 +1,19 @@
 """Getting the files of a data set from its publisher: resumed where they broke off, whole or not there at all."""
 
+import gzip
 import hashlib
 import http.client
 import shutil
+import stat
 import tarfile
 import tempfile
 import urllib.request
+import zipfile
+import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import IO, cast
 
 from tqdm import tqdm
 
@@ -15,6 +21,12 @@ SILENCE = 20.0
 """Seconds without a byte after which a server counts as away."""
 
 CHUNK = 1 << 18
+
+RATIO = 100
+"""How many times its own size an archive may unpack to; images hardly shrink, and annotations to a tenth at most."""
+
+HEADER = 1 << 20
+"""Bytes that one header of a tar archive may have."""
 
 
 @dataclass(frozen=True)
@@ -24,13 +36,13 @@ class Remote:
     Attributes:
         path: where it belongs, relative to the root of the data set.
         size: in bytes.
-        md5: in hexadecimal.
+        md5: in hexadecimal; None where nobody has published it, and the size alone tells the file.
         urls: the publisher's own address and mirrors of the same bytes, in the order in which they are tried.
     """
 
     path: str
     size: int
-    md5: str
+    md5: str | None
     urls: tuple[str, ...]
 
 
@@ -41,10 +53,9 @@ def md5(path: Path) -> str:
 
 
 def fetch(remote: Remote, root: Path, command: str) -> Path:
-    """Download a file, unless it lies there already with the right checksum.
+    """Download a file, unless it lies there already with the right size and checksum.
 
-    The bytes gather in ``<file>.part``, which a later call continues, and take the file's name once their checksum is
-    right.
+    The bytes gather in ``<file>.part``, which a later call continues, and take the file's name once they are right.
 
     Args:
         remote: the file.
@@ -55,7 +66,7 @@ def fetch(remote: Remote, root: Path, command: str) -> Path:
         OSError: if no address gives the file; the message says which file to put where.
     """
     path = root / remote.path
-    if path.is_file() and md5(path) == remote.md5:
+    if path.is_file() and _is_right(path, remote):
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
@@ -69,7 +80,7 @@ def fetch(remote: Remote, root: Path, command: str) -> Path:
         except (OSError, http.client.HTTPException) as error:
             failures.append(f"{url}: {error}")
             continue
-        if md5(part) == remote.md5:
+        if _is_right(part, remote):
             part.replace(path)
             return path
         part.unlink()
@@ -77,10 +88,15 @@ def fetch(remote: Remote, root: Path, command: str) -> Path:
             addresses.insert(0, url)
         else:
             failures.append(f"{url}: wrong checksum")
+    checksum = "" if remote.md5 is None else f", md5 {remote.md5}"
     raise OSError(
         f"{path} could not be downloaded ({'; '.join(failures)}). Put the file there by hand "
-        f"({remote.size:,} bytes, md5 {remote.md5}), then run `{command}`"
+        f"({remote.size:,} bytes{checksum}), then run `{command}`"
     )
+
+
+def _is_right(path: Path, remote: Remote) -> bool:
+    return path.stat().st_size == remote.size and (remote.md5 is None or md5(path) == remote.md5)
 
 
 def _fill(part: Path, url: str, size: int) -> None:
@@ -121,20 +137,24 @@ def _transfer(part: Path, url: str, have: int, size: int) -> None:
 
 
 def extract(archive: Path, root: Path) -> None:
-    """Unpack a tar archive: each file appears whole or not at all, and replaces one of its name.
+    """Unpack an archive, zip or else tar, by its name: each file appears whole or not at all, and replaces one of its
+    name.
 
     Only plain files and folders are unpacked, and only below ``root``.
 
     Raises:
-        ValueError: if a member is anything else or lies elsewhere, or if the archive is damaged; nothing is unpacked
-            then.
+        ValueError: if a member is anything else or lies elsewhere, if the members together are more than :data:`RATIO`
+            times as large as the archive, or if it is damaged; nothing is unpacked then.
     """
+    left = RATIO * archive.stat().st_size
     with tempfile.TemporaryDirectory(dir=root, prefix=".unpacking-") as folder:
         try:
-            with tarfile.open(archive) as tar:
-                for member in tar:
-                    _unpack(tar, member, archive, Path(folder))
-        except (tarfile.TarError, EOFError) as error:
+            for member in _zip_members(archive) if archive.suffix == ".zip" else _tar_members(archive):
+                left -= member.size
+                if left < 0:
+                    raise ValueError(f"{archive} would unpack to more than {RATIO} times its size")
+                _unpack(member, archive, Path(folder))
+        except (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError) as error:
             raise ValueError(f"{archive} is not a whole archive: {error}") from error
         for file in sorted(Path(folder).rglob("*")):
             if file.is_file():
@@ -143,14 +163,56 @@ def extract(archive: Path, root: Path) -> None:
                 file.replace(target)
 
 
-def _unpack(tar: tarfile.TarFile, member: tarfile.TarInfo, archive: Path, folder: Path) -> None:
-    if member.isdir():
-        return
+@dataclass(frozen=True)
+class _Member:
+    """A file in an archive: its name there, its size unpacked, and its content, None if it is no plain file."""
+
+    name: str
+    size: int
+    content: IO[bytes] | None
+
+
+def _zip_members(archive: Path) -> Iterator[_Member]:
+    with zipfile.ZipFile(archive) as file:
+        for info in file.infolist():
+            if info.is_dir():
+                continue
+            kind = stat.S_IFMT(info.external_attr >> 16)  # 0 where the archive was not made on Unix
+            plain = kind in (0, stat.S_IFREG) and not info.flag_bits & 1  # that bit: encrypted
+            try:
+                yield _Member(info.filename, info.file_size, file.open(info) if plain else None)
+            except NotImplementedError as error:  # a method of compression that zipfile does not know
+                raise zipfile.BadZipFile(f"{info.filename!r}: {error}") from error
+
+
+def _tar_members(archive: Path) -> Iterator[_Member]:
+    compressed = archive.suffix in (".gz", ".tgz")
+    with gzip.open(archive) if compressed else archive.open("rb") as file:
+        bounded = cast(IO[bytes], _Bounded(cast(IO[bytes], file), archive))
+        with tarfile.open(fileobj=bounded, mode="r:") as tar:
+            for member in tar:
+                if not member.isdir():
+                    yield _Member(member.name, member.size, tar.extractfile(member) if member.isreg() else None)
+
+
+class _Bounded:
+    """What ``tarfile`` reads from. It reads each header whole, and as long as the header itself claims to be."""
+
+    def __init__(self, file: IO[bytes], archive: Path) -> None:
+        self.file, self.archive = file, archive
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, size: int) -> bytes:
+        if size > HEADER:
+            raise ValueError(f"{self.archive} holds a header of {size:,} bytes")
+        return self.file.read(size)
+
+
+def _unpack(member: _Member, archive: Path, folder: Path) -> None:
     name = PurePosixPath(member.name)
-    content = tar.extractfile(member) if member.isreg() else None
-    if content is None or name.is_absolute() or ".." in name.parts:
+    if member.content is None or name.is_absolute() or ".." in name.parts:
         raise ValueError(f"{archive} holds {member.name!r}, which is not a plain file below its root")
     target = folder / name
     target.parent.mkdir(parents=True, exist_ok=True)
-    with content, target.open("wb") as file:
+    with member.content as content, target.open("wb") as file:
         shutil.copyfileobj(content, file)

@@ -13,6 +13,7 @@ from visionlab.batch import PADDING, ClassificationBatch
 from visionlab.data.augmentation import Augmentation
 from visionlab.data.base import DataModule, Split, run_seed
 from visionlab.data.images import read_image, resized
+from visionlab.data.sample import Sample
 from visionlab.data.sampling import Keys, mix, sample_seeds
 from visionlab.metrics.classification import SingleLabel
 
@@ -57,6 +58,10 @@ class MemoryDataset:
         """The image at ``index``, not augmented: ``(H, W, channels)``."""
         image: UInt8Array = self.images[index]
         return image
+
+    def sample(self, index: int) -> Sample:
+        """The image at ``index``, not augmented and with the channels of the data set, and its label."""
+        return {"image": self.image(index), "label": int(self.labels[index])}
 
     def name(self, index: int) -> str:
         """The place of an image in the official split."""

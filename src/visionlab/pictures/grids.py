@@ -45,7 +45,7 @@ def grid(
         ValueError: if the arguments do not fit each other or this description.
     """
     _check(images, captions, colours, columns, cell)
-    shown = [_fit(image, cell) for image in images]
+    shown = [fit(image, cell) for image in images]
     lines = [[printable(line) for line in caption.split("\n")] for caption in captions] if captions is not None else []
     colours = colours if colours is not None else [None] * len(images)
     columns = min(columns, len(images))
@@ -74,8 +74,13 @@ def grid(
     return sheet
 
 
-def _fit(image: npt.NDArray[np.uint8], cell: int) -> Image.Image:
-    """An image at the size at which it is shown, in RGB."""
+def fit(image: npt.NDArray[np.uint8], cell: int) -> Image.Image:
+    """Enlarge or reduce an image ``(H, W, 1 or 3)`` to the size at which :func:`grid` shows it in a cell, in RGB.
+
+    Raises:
+        ValueError: if it is none, or the cell has no pixel.
+    """
+    _check([image], None, None, 1, cell)
     height, width, channels = image.shape
     whole = Image.fromarray(image[:, :, 0] if channels == 1 else image).convert("RGB")
     factor = cell // max(height, width)

@@ -134,8 +134,7 @@ class _Canvas:
         self.size = height, width
         noise = natural_noise(rng, height, width, 4)
         self.grain = noise[..., :3]
-        ground = np.where(noise[..., 3:] > rng.uniform(-1, 1), *rng.uniform(60, 195, (2, 3)))
-        self.pixels: FloatArray = ground + 30 * self.grain
+        self.pixels: FloatArray = _ground(rng, noise[..., 3]) + 30 * self.grain
         self.cover: IntArray = np.full((height, width), -PARTS)
         self.areas: list[int] = []
 
@@ -182,6 +181,16 @@ class _Canvas:
             rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
             box[:] = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
         return Scene(np.clip(self.pixels, 0, 255).astype(np.uint8), np.array(labels, np.int64), masks, boxes)
+
+
+def _ground(rng: np.random.Generator, ragged: FloatArray) -> FloatArray:
+    """Patches of different colours, as large as objects, with ragged edges: so no place is told by its mere colour."""
+    height, width = ragged.shape
+    count = rng.integers(4, 13)
+    down, across = np.mgrid[:height, :width] + 0.06 * min(height, width) * ragged
+    distances = [np.hypot(down - y, across - x) for y, x in rng.uniform((0, 0), (height, width), (count, 2))]
+    colours: FloatArray = rng.uniform(60, 195, (count, 3))
+    return colours[np.argmin(distances, axis=0)]
 
 
 def _add_object(canvas: _Canvas, label: int, radii: tuple[float, float]) -> None:
