@@ -49,7 +49,9 @@ def read_classes(path: Path, report: Report = refuse) -> Classes:
                 if not row or (line == 1 and not row[0].startswith("/")):
                     continue
                 if len(row) != 2 or not MID.fullmatch(row[0]):
-                    report("malformed-file", f"{path}, line {line}: not an id and a name: {row!r:.200}", path, line=line)
+                    report(
+                        "malformed-file", f"{path}, line {line}: not an id and a name: {row!r:.200}", path, line=line
+                    )
                 elif row[0] in classes:
                     report("duplicate-id", f"{path}, line {line}: {row[0]} is there twice", path, line=line, id=row[0])
                 else:

@@ -5,7 +5,7 @@ number differs between the versions, and between the splits of one.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NoReturn, Protocol, TextIO
@@ -54,12 +54,13 @@ def refuse(kind: str, message: str, file: Path, *, line: int | None = None, id: 
 
 def flag(flags: npt.NDArray[np.uint8], name: str) -> npt.NDArray[np.int8]:
     """One of :data:`FLAGS` out of packed bytes: 1, 0, or -1 for unknown."""
-    return (flags // 3 ** FLAGS.index(name) % 3).astype(np.int8) - np.int8(1)
+    digits: npt.NDArray[np.int8] = (flags // 3 ** FLAGS.index(name) % 3).astype(np.int8)
+    return digits - np.int8(1)
 
 
 def read_boxes(path: Path, classes: Sequence[str], report: Report) -> Iterator[Rows]:
-    """Read a table of boxes: ``labels`` int16, ``boxes`` ``(n, 4)`` float64 (left, top, right and bottom, normalised, the
-    file's own numbers) and ``flags`` uint8.
+    """Read a table of boxes: ``labels`` int16, ``boxes`` ``(n, 4)`` float64 (left, top, right and bottom, normalised,
+    the file's own numbers) and ``flags`` uint8.
 
     Args:
         path: ``*-annotations-bbox.csv``; the columns of :data:`FLAGS` may be absent, which means unknown.
@@ -74,10 +75,10 @@ def read_boxes(path: Path, classes: Sequence[str], report: Report) -> Iterator[R
         boxes = np.stack([rows[side] for side in sides], axis=1)
         values = np.stack([rows[name] if name in rows else np.full(len(lines), -1, np.int8) for name in FLAGS], axis=1)
         wrong = _Wrong(path, lines, rows["ImageID"], report)
-        wrong.add("unknown-category", labels < 0, lambda i: f"unknown class {_text(rows['LabelName'][i])}")
+        wrong.add("unknown-category", labels < 0, "unknown class {}", rows["LabelName"])
         _check_boxes(boxes, wrong)
         flawed = (np.abs(values) > 1).any(axis=1)
-        wrong.add("malformed-file", flawed, lambda i: f"a flag is none of -1, 0 and 1: {values[i].tolist()}")
+        wrong.add("malformed-file", flawed, "a flag is none of -1, 0 and 1: {}", values)
         flags = ((values + 1) * 3 ** np.arange(len(FLAGS))).sum(axis=1).astype(np.uint8)
         yield wrong.rest({"labels": labels, "boxes": boxes, "flags": flags})
 
@@ -95,8 +96,8 @@ def read_labels(path: Path, classes: Sequence[str], report: Report) -> Iterator[
     for lines, rows in read_table(path, columns, {}, report):
         labels, confidence = _labels(rows["LabelName"], index), rows["Confidence"]
         wrong = _Wrong(path, lines, rows["ImageID"], report)
-        wrong.add("unknown-category", labels < 0, lambda i: f"unknown class {_text(rows['LabelName'][i])}")
-        wrong.add("malformed-file", (confidence != 0) & (confidence != 1), lambda i: f"{confidence[i]} is not 0 or 1")
+        wrong.add("unknown-category", labels < 0, "unknown class {}", rows["LabelName"])
+        wrong.add("malformed-file", (confidence != 0) & (confidence != 1), "{} is not 0 or 1", confidence)
         yield wrong.rest({"labels": labels, "positive": confidence == 1})
 
 
@@ -117,8 +118,8 @@ def read_masks(path: Path, classes: Sequence[str], report: Report) -> Iterator[R
         names = rows["MaskPath"]
         odd = np.array([MASK.fullmatch(name) is None for name in names.tolist()], dtype=np.bool_)
         wrong = _Wrong(path, lines, rows["ImageID"], report)
-        wrong.add("path-outside-root", odd, lambda i: f"{_text(names[i])} is not the plain name of a PNG")
-        wrong.add("unknown-category", labels < 0, lambda i: f"unknown class {_text(rows['LabelName'][i])}")
+        wrong.add("path-outside-root", odd, "{} is not the plain name of a PNG", names)
+        wrong.add("unknown-category", labels < 0, "unknown class {}", rows["LabelName"])
         _check_boxes(boxes, wrong)
         yield wrong.rest({"labels": labels, "boxes": boxes, "masks": names})
 
@@ -188,7 +189,7 @@ def read_table(
 
 def _lines(file: TextIO, path: Path, first: int) -> list[str]:
     """The next lines, none of which may be long: a file without an end of line would fill the memory."""
-    lines = []
+    lines: list[str] = []
     for text in islice(iter(lambda: file.readline(1 << 16), ""), PIECE):
         if len(text) >= 1 << 16:
             raise ValueError(f"{path}, line {first + len(lines)}: longer than {1 << 16} characters")
@@ -240,12 +241,14 @@ class _Wrong:
         flawed = [i for i, one in zip(starts.tolist(), ids[starts].tolist(), strict=True) if not ID.fullmatch(one)]
         if flawed:
             bad = np.isin(ids, ids[flawed])
-            self.add("path-outside-root", bad, lambda i: f"{_text(ids[i])} is not an image id")
+            self.add("path-outside-root", bad, "{} is not an image id", ids)
 
-    def add(self, kind: str, bad: BoolArray, says: Callable[[int], str]) -> None:
+    def add(self, kind: str, bad: BoolArray, says: str, values: Array) -> None:
+        """Report the rows that are ``bad`` and were not before; ``says`` has a place for the value of the row."""
         for i in np.flatnonzero(bad & self.good).tolist():
             line, name = int(self.lines[i]), _text(self.ids[i])
-            self.report(kind, f"{self.path}, line {line}, image {name}: {says(i)}", self.path, line=line, id=name)
+            message = f"{self.path}, line {line}, image {name!r}: {says.format(_shown(values[i]))}"
+            self.report(kind, message, self.path, line=line, id=name)
         self.good &= ~bad
 
     def rest(self, columns: dict[str, Array]) -> Rows:
@@ -255,14 +258,13 @@ class _Wrong:
 
 
 def _check_boxes(boxes: npt.NDArray[np.float64], wrong: _Wrong) -> None:
-    def says(what: str) -> Callable[[int], str]:
-        return lambda i: f"the box {boxes[i].tolist()} (left, top, right, bottom) {what}"
-
+    """A box of no width or height is kept: the official tables have such."""
+    says = "the box {} (left, top, right, bottom) is "
     with np.errstate(invalid="ignore"):
-        wrong.add("box-nan", ~np.isfinite(boxes).all(axis=1), says("is not finite"))
-        wrong.add("box-inverted", (boxes[:, 2:] < boxes[:, :2]).any(axis=1), says("is inverted"))
-        outside = ((boxes < -FAR_OUTSIDE) | (boxes > 1 + FAR_OUTSIDE)).any(axis=1)
-        wrong.add("box-outside", outside, says("is not normalised to [0, 1]"))
+        wrong.add("box-nan", np.any(~np.isfinite(boxes), axis=1), says + "not finite", boxes)
+        wrong.add("box-inverted", np.any(boxes[:, 2:] < boxes[:, :2], axis=1), says + "inverted", boxes)
+        outside = (boxes < -FAR_OUTSIDE) | (boxes > 1 + FAR_OUTSIDE)
+        wrong.add("box-outside", np.any(outside, axis=1), says + "not normalised to [0, 1]", boxes)
 
 
 def _labels(names: Array, index: dict[bytes, int]) -> npt.NDArray[np.int16]:
@@ -270,7 +272,11 @@ def _labels(names: Array, index: dict[bytes, int]) -> npt.NDArray[np.int16]:
 
 
 def _text(value: bytes) -> str:
-    return repr(value.decode("utf-8", "replace")[:80])
+    return value.decode("utf-8", "replace")[:80]
+
+
+def _shown(value: Any) -> str:
+    return repr(_text(value)) if isinstance(value, bytes) else str(value.tolist())
 
 
 def pack(folder: Path, table: Iterable[Rows], path: Path, known: Array | None, report: Report) -> None:
@@ -313,7 +319,7 @@ def _collected(
             strange = known[np.searchsorted(known, ids[begins]).clip(max=len(known) - 1)] != ids[begins]
             wrong = _Wrong(path, lines, ids, report)
             everywhere = np.repeat(strange, np.diff(np.append(begins, len(ids))))
-            wrong.add("unknown-image", everywhere, lambda _: "the image is not in the list of images of the split")
+            wrong.add("unknown-image", everywhere, "{} is not in the list of images of the split", ids)
             ids, lines, values = wrong.rest(values)
             begins = _begins(ids)
         starts.append(_narrow(ids[begins]))
