@@ -171,6 +171,12 @@ class OpenImages:
             FileNotFoundError: if a table is missing, or images are, unless they are left out.
             ValueError: if a table is not what it should be; the message names the file and the line.
         """
+        table = self.box_table(split)
+        only = wanted is not None and split == "train"
+        return Boxes(table, self._view(table, split, "boxable", wanted, missing_images, only), self.image_folder(split))
+
+    def box_table(self, split: Split) -> Arrays:
+        """Open all boxes of a split by image, as :func:`read_boxes` gives them; errors are those of :meth:`boxes`."""
         path, images = self.table("boxes", split), self.find_table("images", split)
 
         def build(folder: Path) -> None:
@@ -178,9 +184,7 @@ class OpenImages:
             pack(folder, read_boxes(path, self.classes("boxable", None).ids, refuse), path, known, refuse)
 
         sources = [path, self.classes_file("boxable"), *([] if images is None else [images])]
-        table = open_index("openimages-boxes-1", sources, build)
-        only = wanted is not None and split == "train"
-        return Boxes(table, self._view(table, split, "boxable", wanted, missing_images, only), self.image_folder(split))
+        return open_index("openimages-boxes-1", sources, build)
 
     def masks(self, split: Split, wanted: Sequence[str] | None, missing_images: MissingImages) -> Masks:
         """Open the images of a split that have masks; arguments and errors are those of :meth:`boxes`."""
