@@ -11,7 +11,7 @@ import hashlib
 import json
 import urllib.request
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -26,7 +26,6 @@ from visionlab.data.layouts.openimages_tables import (
     ID,
     Array,
     Report,
-    Rows,
     pack,
     read_boxes,
     read_labels,
@@ -189,7 +188,15 @@ class OpenImages:
     def masks(self, split: Split, wanted: Sequence[str] | None, missing_images: MissingImages) -> Masks:
         """Open the images of a split that have masks; arguments and errors are those of :meth:`boxes`."""
         path = self.table("masks", split)
-        table = self._table("masks", path, "boxable", lambda ids: read_masks(path, ids, refuse))
+        ids = self.classes("boxable", None).ids
+
+        def build(folder: Path) -> None:
+            pack(folder, read_masks(path, ids, refuse), path, None, refuse)
+            names, counts = np.unique(Arrays(folder)["masks"], return_counts=True)
+            if (counts > 1).any():
+                raise ValueError(f"{path}: {bytes(names[counts > 1][0]).decode('ascii')} is there twice")
+
+        table = open_index("openimages-masks-1", [path, self.classes_file("boxable")], build)
         only = wanted is not None and split == "train"
         view = self._view(table, split, "boxable", wanted, missing_images, only)
         return Masks(table, view, self.image_folder(split), self.mask_folder(split))
@@ -199,7 +206,12 @@ class OpenImages:
     ) -> ImageLabels:
         """Open the images of a split of which any label was verified; errors are those of :meth:`boxes`."""
         path = self.table("boxable labels" if vocabulary == "boxable" else "all labels", split)
-        table = self._table("labels", path, vocabulary, lambda ids: read_labels(path, ids, refuse))
+        ids = self.classes(vocabulary, None).ids
+        table = open_index(
+            "openimages-labels-1",
+            [path, self.classes_file(vocabulary)],
+            lambda folder: pack(folder, read_labels(path, ids, refuse), path, None, refuse),
+        )
         view = self._view(table, split, vocabulary, wanted, missing_images, only_with_classes=wanted is not None)
         return ImageLabels(table, view, self.image_folder(split), len(self.classes(vocabulary, wanted).ids))
 
@@ -215,16 +227,6 @@ class OpenImages:
             "openimages-relationships-1",
             [path],
             lambda folder: pack(folder, read_relationships(path, refuse), path, None, refuse),
-        )
-
-    def _table(
-        self, name: str, path: Path, vocabulary: Vocabulary, read: Callable[[Sequence[str]], Iterator[Rows]]
-    ) -> Arrays:
-        ids = self.classes(vocabulary, None).ids
-        return open_index(
-            f"openimages-{name}-1",
-            [path, self.classes_file(vocabulary)],
-            lambda folder: pack(folder, read(ids), path, None, refuse),
         )
 
     def _view(

@@ -190,8 +190,10 @@ def _check_masks(folder: OpenImages, split: Split, masks: dict[bytes, bytes], li
             limited.report("unreadable-mask", str(error), path, id=path.stem)
             continue
         try:
-            check_proportion(path, mask.shape, image_size(picture))
+            size = image_size(picture)
+        except (ValueError, OSError):
+            continue  # which is found on its own
+        try:
+            check_proportion(path, mask.shape, size)
         except ValueError as error:
             limited.report("size-mismatch", str(error), path, id=path.stem)
-        except OSError:
-            pass  # a missing image, which is found on its own
