@@ -17,9 +17,9 @@ MAX_PIXELS = 1 << 26
 """Images of more pixels (8192 x 8192) are refused unread: even a progressive CMYK JPEG of that size decodes within a
 gigabyte of memory."""
 
-MAX_SCANS = 16
-"""How often the pixels of the largest image may be gone over: a JPEG may repeat its scans, each of a few bytes, without
-end."""
+MAX_SCANS = 32
+"""How often the pixels of the largest image may be gone over: a JPEG can repeat scans of a few bytes without end. A
+progressive one in CMYK has 18."""
 
 SUFFIXES = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
@@ -163,8 +163,9 @@ def _jpeg(data: bytes, path: Path, name: str) -> Header:
 
 
 def _check_jpeg(header: Header, data: bytes, path: Path) -> None:
-    pixels, scans = header.height * header.width, len(_SCANS.findall(data))
-    if scans * pixels > MAX_SCANS * MAX_PIXELS:
+    pixels = header.height * header.width
+    most = MAX_SCANS * MAX_PIXELS // pixels
+    if len(data) // 10 > most and (scans := len(_SCANS.findall(data))) > most:  # the header of a scan takes 10 bytes
         raise ValueError(f"{path} is not read: it goes over its {pixels:,} pixels {scans:,} times")
     # each block of 8 x 8 pixels takes a Huffman code, of a bit or more
     if len(data) * 512 < pixels or not (data.endswith(b"\xff\xd9") or _has_end(data)):
@@ -209,7 +210,7 @@ def _png_chunks(data: bytes, path: Path) -> list[tuple[bytes, memoryview]]:
 
 
 def _webp(data: bytes, path: Path, name: str) -> Header:
-    """The canvas; Pillow would allocate it before any limit."""
+    """The canvas, which Pillow would allocate before it tells its size."""
     kind = data[12:16]
     if kind == b"VP8X":
         low, high, tall, taller = struct.unpack_from("<HBHB", data, 24)

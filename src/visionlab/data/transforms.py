@@ -8,7 +8,8 @@ not know, and draws keypoints through the centres of pixels when it flips but no
 import functools
 import random
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import albumentations
@@ -32,11 +33,18 @@ _RESIZING = (
     albumentations.Resize,
     albumentations.SmallestMaxSize,
 )
-_REPEATING = {
-    cv2.BORDER_REFLECT: "cv2.BORDER_REFLECT",
-    cv2.BORDER_REFLECT_101: "cv2.BORDER_REFLECT_101",
-    cv2.BORDER_WRAP: "cv2.BORDER_WRAP",
-}
+# under these, keypoints are lost, or end up to 23 pixels from where they are in an image of 80 x 60
+_LOSING_KEYPOINTS = (
+    albumentations.ElasticTransform,
+    albumentations.GridDistortion,
+    albumentations.GridElasticDeform,
+    albumentations.MaskDropout,
+    albumentations.OpticalDistortion,
+    albumentations.PiecewiseAffine,
+    albumentations.RandomGridShuffle,
+    albumentations.ThinPlateSpline,
+)
+_REPEATING_BORDERS = (cv2.BORDER_REFLECT, cv2.BORDER_REFLECT_101, cv2.BORDER_WRAP)
 
 
 class SampleAlbumentations(Transform):
@@ -82,78 +90,68 @@ class SampleAlbumentations(Transform):
             if min(ends, default=0) < 0 or len(set(ends)) < len(ends):
                 raise ValueError(f"flip_pairs must name each keypoint at most once, counted from 0, not {flip_pairs}")
         self.flip_pairs = flip_pairs
-        self.repeating = _prepare(transforms)
-        boxes = albumentations.BboxParams(
-            "pascal_voc",
-            min_visibility=min_visibility,
-            min_width=min_size,
-            min_height=min_size,
-            clip=True,
-            filter_invalid_bboxes=True,
-        )
-        points = albumentations.KeypointParams("xy", remove_invisible=False)
-        self.pipeline = _Pipeline(transforms, slice(2, None), bbox_params=boxes, keypoint_params=points)
+        _prepare(transforms)
+        self.repeating = _first(transforms, lambda t: vars(t).get("border_mode") in _REPEATING_BORDERS)
+        self.losing = _first(transforms, lambda t: isinstance(t, _LOSING_KEYPOINTS))
+        self.pipeline = _Pipeline(transforms, slice(2, None), _Limits(min_visibility, min_size))
 
     def __call__(self, sample: Sample, seed: int) -> Sample:
         """Transform a sample.
 
         Raises:
             ValueError: if a transform changes the dtype or the channels of the image, if the image was mirrored and
-                there are keypoints but no ``flip_pairs``, or if a border repeats objects of which it knows no boxes.
+                there are keypoints but no ``flip_pairs``, if a border repeats objects of which nothing is known, or if
+                albumentations does not know where keypoints go.
         """
         data: dict[str, Any] = {"image": sample["image"]}
         if "mask" in sample:
             data["mask"] = sample["mask"]
         if "objects" in sample:
             if self.repeating is not None:
-                raise ValueError(f"{self.repeating} repeats objects at the border; use cv2.BORDER_CONSTANT, 0")
+                raise ValueError(f"{self.repeating} repeats objects at the border; give it border_mode 0, constant")
+            if "keypoints" in sample["objects"] and self.losing is not None:
+                raise ValueError(f"{self.losing} does not move keypoints with the image")
             data.update(_packed(sample["objects"], sample["image"].shape))
         done = self.pipeline(seed, data)
         result: Sample = {**sample, "image": done["image"]}
         if "mask" in sample:
             result["mask"] = done["mask"]
         if "objects" in sample:
-            result["objects"] = self._unpacked(sample["objects"], data, done)
+            result["objects"] = self._unpacked(sample["objects"], done)
         return result
 
-    def _unpacked(self, objects: Objects, data: dict[str, Any], done: dict[str, Any]) -> Objects:
-        """Take the objects back from albumentations; ``data`` is what it was given and ``done`` what it made."""
+    def _unpacked(self, objects: Objects, done: dict[str, Any]) -> Objects:
+        """Take the objects back from what albumentations made of them."""
         height, width = done["image"].shape[:2]
-        boxes = np.asarray(done["bboxes"], dtype=np.float64)
-        rows = boxes[:, 4].astype(np.intp) if len(boxes) else np.empty(0, dtype=np.intp)
+        boxes = done["bboxes"]
+        rows = boxes[:, 4:].astype(np.intp).ravel()  # albumentations may leave (0, 4)
         left: dict[str, Any] = {
             key: value[rows]  # type: ignore[index]  # mypy takes the values of a TypedDict for object
             for key, value in objects.items()
             if key not in ("boxes", "area", "masks", "keypoints")
         }
-        left["boxes"] = np.ascontiguousarray(boxes[:, :4])
+        left["boxes"] = boxes[:, :4] * (width, height, width, height)
         if "masks" in objects:
             if len(rows):
                 left["masks"] = (done["masks"][rows] == 1).view(np.uint8)
             else:
                 left["masks"] = np.empty((0, height, width), dtype=np.uint8)
         if "keypoints" in objects:
-            keypoints = self._keypoints(objects["keypoints"], data["keypoints"], done["keypoints"], height, width)
-            left["keypoints"] = keypoints[rows]
+            left["keypoints"] = self._keypoints(objects["keypoints"], done["keypoints"], height, width)[rows]
         return cast(Objects, left)
 
     def _keypoints(
-        self, old: npt.NDArray[np.float64], given: npt.NDArray[Any], moved: npt.NDArray[Any], height: int, width: int
+        self, old: npt.NDArray[np.float64], moved: npt.NDArray[Any], height: int, width: int
     ) -> npt.NDArray[np.float64]:
-        """Fill in where the labelled points of ``old`` went, by the numbers in the last column."""
+        """Fill in where the labelled points of ``old`` went."""
+        corners, xy, number = moved[:3, :2], moved[3:, :2] + 0.5, moved[3:, 2].astype(np.intp)
+        kept = (xy >= 0).all(1) & (xy <= (width, height)).all(1)
         new: npt.NDArray[np.float64] = np.zeros((old.size // 3, 3))
-        moved = np.asarray(moved, dtype=np.float64).reshape(-1, 3)
-        orientation = _orientation(given[np.searchsorted(given[:, 2], moved[:, 2]), :2], moved[:, :2])
-        if orientation == 0:  # too few points are left in a distorted crop: nobody knows which is left or right
-            return new.reshape(old.shape)
-        xy, number = moved[:, :2] + 0.5, moved[:, 2].astype(np.intp)
-        kept = (number >= 0) & (xy >= 0).all(1) & (xy <= (width, height)).all(1)
         new[number[kept], :2] = xy[kept]
         new[number[kept], 2] = old.reshape(-1, 3)[number[kept], 2]
         new = new.reshape(old.shape)
-        if orientation < 0:
-            new = new[:, self._exchanged(old.shape[1])]
-        return new
+        mirrored = np.linalg.det(corners[1:] - corners[0]) < 0
+        return new[:, self._exchanged(old.shape[1])] if mirrored else new
 
     def _exchanged(self, k: int) -> npt.NDArray[np.intp]:
         """The order of ``k`` keypoints in a mirrored image."""
@@ -181,7 +179,7 @@ class BatchAlbumentations(Augmentation):
 
     def __init__(self, transforms: list[albumentations.BasicTransform | albumentations.BaseCompose]) -> None:
         _check_arguments(transforms)
-        self.pipeline = _Pipeline(transforms, slice(None))
+        self.pipeline = _Pipeline(transforms, slice(None), None)
 
     def __call__(self, images: npt.NDArray[np.uint8], seeds: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint8]:
         """Augment a batch.
@@ -201,11 +199,11 @@ class _Pipeline:
     Args:
         transforms: applied in order.
         kept: the part of the image's shape ``(H, W, channels)`` that they may not change.
-        **params: how albumentations is to treat boxes and keypoints.
+        limits: what is left of boxes, if there may be boxes and keypoints.
     """
 
-    def __init__(self, transforms: Steps, kept: slice, **params: Any) -> None:
-        self.transforms, self.kept, self.params = transforms, kept, params
+    def __init__(self, transforms: Steps, kept: slice, limits: "_Limits | None") -> None:
+        self.transforms, self.kept, self.limits = transforms, kept, limits
         self.compose = self._composed(transforms)
 
     def __call__(self, seed: int, data: dict[str, Any]) -> dict[str, Any]:
@@ -220,10 +218,18 @@ class _Pipeline:
         return done
 
     def _composed(self, transforms: Steps) -> albumentations.Compose:
+        if self.limits is None:
+            return albumentations.Compose(transforms)
+        boxes = albumentations.BboxParams("albumentations", min_visibility=self.limits.min_visibility)
+        points = albumentations.KeypointParams("xy", remove_invisible=False)
         with warnings.catch_warnings():
             # transforms that only change colours leave boxes and keypoints where they are
             warnings.filterwarnings("ignore", message="Got processor for")
-            return albumentations.Compose(transforms, **self.params)
+            composed = albumentations.Compose(transforms, bbox_params=boxes, keypoint_params=points)
+        # with `clip` and `filter_invalid_bboxes` albumentations does the same in six times the time
+        composed.processors["bboxes"].filter = self.limits
+        composed.processors["bboxes"].check_and_convert = _as_they_are
+        return composed
 
     def _spoilt(self, after: npt.NDArray[Any], before: npt.NDArray[np.uint8]) -> bool:
         return after.dtype != np.uint8 or after.shape[self.kept] != before.shape[self.kept]
@@ -248,49 +254,60 @@ def _run(step: albumentations.Compose, seed: int, data: dict[str, Any]) -> dict[
     return done
 
 
+@dataclass(frozen=True)
+class _Limits:
+    """What is left of boxes after each transform: see :class:`SampleAlbumentations`."""
+
+    min_visibility: float
+    min_size: float
+
+    def __call__(self, boxes: npt.NDArray[np.float64], shape: dict[str, int]) -> npt.NDArray[np.float64]:
+        """Clip boxes, in shares of the image's width and height, and drop those of which too little is left.
+
+        Args:
+            boxes: ``(n, 4 or more)``.
+            shape: ``width`` and ``height`` of the image, in pixels.
+        """
+        inside = np.minimum(np.maximum(boxes[:, :4], 0), 1)
+        sides = inside[:, 2:] - inside[:, :2]
+        least = (self.min_size - 1e-6) / np.array([shape["width"], shape["height"]])
+        left = (sides >= least).all(1)
+        if self.min_visibility > 0:
+            left &= sides.prod(1) >= self.min_visibility * (boxes[:, 2:4] - boxes[:, :2]).prod(1) - 1e-9
+        return np.concatenate([inside[left], boxes[left, 4:]], axis=1)
+
+
+def _as_they_are(boxes: npt.NDArray[np.float64], *_: Any, **__: Any) -> npt.NDArray[np.float64]:
+    return boxes
+
+
 def _packed(objects: Objects, shape: tuple[int, ...]) -> dict[str, Any]:
     """Objects under albumentations' names: boxes with their row in a fifth column; labelled keypoints with their number
-    in a third, among them three corners of the image's middle (numbered below 0), which show whether it was mirrored.
+    in a third, after three corners of a triangle, which show whether the image was mirrored.
     """
-    boxes = objects["boxes"]
-    packed: dict[str, Any] = {"bboxes": np.column_stack([boxes, np.arange(len(boxes))])}
+    height, width = shape[:2]
+    boxes = np.empty((len(objects["boxes"]), 5))
+    boxes[:, :4] = np.clip(objects["boxes"] / (width, height, width, height), 0, 1)
+    boxes[:, 4] = np.arange(len(boxes))
+    packed: dict[str, Any] = {"bboxes": boxes[(boxes[:, 2:4] > boxes[:, :2]).all(1)]}
     if "masks" in objects and len(boxes):
         packed["masks"] = objects["masks"]
     if "keypoints" in objects:
         points = objects["keypoints"].reshape(-1, 3)
         labelled = np.flatnonzero(points[:, 2] > 0)
-        height, width = shape[:2]
         corners = np.array([[0.25, 0.25], [0.75, 0.25], [0.25, 0.75]]) * (width, height)
         xy = np.concatenate([corners, points[labelled, :2]]) - 0.5  # the middle of a pixel is a whole number there
-        packed["keypoints"] = np.column_stack([xy, np.concatenate([[-3, -2, -1], labelled])])
+        packed["keypoints"] = np.column_stack([xy, np.concatenate([[-1, -1, -1], labelled])])
     return packed
 
 
-def _orientation(before: npt.NDArray[Any], after: npt.NDArray[Any]) -> int:
-    """Whether the linear map that takes ``(m, 2)`` points to others keeps which is left and right (1), exchanges them
-    (-1), or cannot be known (0).
-
-    The sign of the determinant of the least-squares map is that of the covariance between the points.
-    """
-    if len(before) < 3:
-        return 0
-    before, after = before - before.mean(0), after - after.mean(0)
-    spread = np.square(before).sum() * np.square(after).sum()
-    determinant = np.linalg.det(before.T @ after)
-    return int(np.sign(determinant)) if abs(determinant) > 1e-6 * spread else 0
-
-
-def _prepare(transforms: Steps) -> str | None:
+def _prepare(transforms: Steps) -> None:
     """Make transforms treat masks and keypoints as :class:`SampleAlbumentations` says.
-
-    Returns:
-        The name of one that fills a border with repeated objects, if any does.
 
     Raises:
         ValueError: if one was given an argument that it does not know, or would mix the classes of a mask.
     """
     _check_arguments(transforms)
-    repeating = None
     for transform in _flat(transforms):
         name, arguments = f"albumentations.{type(transform).__name__}", vars(transform)
         if arguments.get("mask_interpolation", cv2.INTER_NEAREST) not in (cv2.INTER_NEAREST, cv2.INTER_NEAREST_EXACT):
@@ -302,12 +319,14 @@ def _prepare(transforms: Steps) -> str | None:
             raise ValueError(f"{name} must have fill_mask {VOID}, which is void, not {fill_mask}")
         if fill_mask is not None:  # without one, a mask stays as it is where pixels are dropped
             transform.fill_mask = VOID
-        if arguments.get("border_mode") in _REPEATING:
-            repeating = f"{name} with border_mode {_REPEATING[arguments['border_mode']]}"
         if isinstance(transform, _RESIZING):
             transform.apply_to_keypoints = functools.partial(_between_pixels, transform)
             transform.add_targets({"keypoints": "keypoints"})  # looks the method up again
-    return repeating
+
+
+def _first(transforms: Steps, holds: Callable[[albumentations.BasicTransform], bool]) -> str | None:
+    """The name of the first transform of which something holds."""
+    return next((f"albumentations.{type(t).__name__}" for t in _flat(transforms) if holds(t)), None)
 
 
 def _between_pixels(
@@ -321,7 +340,7 @@ def _between_pixels(
 
 
 def _check_arguments(transforms: Steps) -> None:
-    """Refuse what albumentations 2.0.8 only warns of: an argument that it does not know (an older release's, perhaps)."""
+    """Refuse what albumentations 2.0.8 only warns of: an argument that it does not know, an older one perhaps."""
     for transform in _flat(transforms):
         if transform.invalid_args:
             unknown = ", ".join(transform.invalid_args)
