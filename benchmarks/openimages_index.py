@@ -76,7 +76,7 @@ def work(pickled: bytes, seed: int, others: Barrier) -> None:
     after = private() - before
     others.wait()
     print(
-        f"worker {seed} opened it in {opened * 1000:.0f} ms; its private memory grew by {at_first:.1f} MiB, after 50,000 "
+        f"worker {seed} opened it in {opened * 1000:.0f} ms; private memory grew by {at_first:.1f} MiB, after 50,000 "
         f"images by {after:.1f} MiB, to {before + after:.0f} MiB with Python and its libraries",
         flush=True,
     )

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from visionlab.data.layouts.openimages import OpenImages, download
+from visionlab.data.layouts.openimages import OpenImages, download, read_images
 from visionlab.data.layouts.openimages_check import check
 from visionlab.data.layouts.openimages_classes import read_ancestors, read_classes
-from visionlab.data.layouts.openimages_tables import FLAGS, flag, read_boxes, read_masks, refuse
+from visionlab.data.layouts.openimages_tables import FLAGS, flag, read_boxes, read_labels, read_masks, refuse
 from visionlab.data.twins.openimages import make
 
 TRAIN_BOXES = "annotations/oidv6-train-annotations-bbox.csv"
@@ -447,6 +447,28 @@ def test_real_rows_with_the_official_columns(shared_data):
     assert flag(columns["flags"], "IsTruncated").tolist() == [1, 1, 0]
     ((_, _, masks),) = read_masks(folder / "train-annotations-object-segmentation.csv", classes, refuse)
     assert masks["masks"][0] == b"677c122b0eaa5d16_m04yx4_9a041d52.png"
+    ((_, _, labels),) = read_labels(folder / "train-annotations-human-imagelabels-boxable.csv", classes, refuse)
+    assert labels["positive"].tolist() == [False, True, False, False]
+    images = read_images(folder / "train-images-boxable-with-rotation.csv", "train", refuse)
+    assert images.tolist() == [b"4fa8054781a4c382", b"b37f763ae67d0888"]
+    with pytest.raises(ValueError, match="has no image of validation"):
+        read_images(folder / "train-images-boxable-with-rotation.csv", "val", refuse)
+
+
+def test_the_real_pictures(shared_data, tmp_path):
+    shutil.copytree(shared_data / "openimages/images", tmp_path / "train")
+    shutil.copy(shared_data / "openimages/metadata/class-descriptions-boxable.csv", tmp_path)
+    names = sorted(path.stem for path in (tmp_path / "train").iterdir())
+    boxes = "".join(f"{name},/m/0k4j,0,1,0,1\n" for name in names)
+    (tmp_path / "train-annotations-bbox.csv").write_text("ImageID,LabelName,XMin,XMax,YMin,YMax\n" + boxes)
+    findings = check(tmp_path)
+    assert findings.errors == []
+    assert findings.images == {"train": 2}
+    records = OpenImages(tmp_path).boxes("train", ["Car"], "raise")
+    for i, name in enumerate(names):
+        assert records.name(i) == name
+        with Image.open(records.path(i)) as image:
+            np.testing.assert_array_equal(records.annotations(i)["objects"]["boxes"], [[0, 0, *image.size]])
 
 
 def test_the_format_as_another_library_wrote_it(shared_data, tmp_path):

@@ -1,18 +1,20 @@
 """What is wrong with a folder of Open Images."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 import numpy.typing as npt
 
 from visionlab.data.images import image_size, read_mask
 from visionlab.data.layouts.findings import Findings
+from visionlab.data.layouts.images import Fingerprints, check_images, check_leaks
 from visionlab.data.layouts.openimages import HIERARCHY, SPLITS, Kind, OpenImages, Split, read_images
 from visionlab.data.layouts.openimages_classes import Classes, read_ancestors, read_classes
-from visionlab.data.layouts.openimages_records import check_proportion, mask_path
+from visionlab.data.layouts.openimages_records import check_proportion, image_ids, mask_path
 from visionlab.data.layouts.openimages_tables import (
     Array,
     Rows,
@@ -41,8 +43,8 @@ def check(root: Path) -> Findings:
         findings.notes.append(f"there is no {HIERARCHY}, which the official metrics want")
     else:
         limited.attempt(hierarchy, lambda: read_ancestors(hierarchy, boxable.ids, limited.report))
-    for split in SPLITS:
-        _check_split(folder, split, boxable, every, limited)
+    images = {split: _check_split(folder, split, boxable, every, limited) for split in SPLITS}
+    check_leaks({split: prints for split, prints in images.items() if prints is not None}, findings)
     if not findings.images:
         findings.error("missing-file", f"{root} has no table of boxes, masks or labels of any split", root)
     limited.close()
@@ -86,7 +88,9 @@ def _classes(folder: OpenImages, vocabulary: str, limited: _Limited) -> Classes:
     return classes
 
 
-def _check_split(folder: OpenImages, split: Split, boxable: Classes, every: Classes, limited: _Limited) -> None:
+def _check_split(
+    folder: OpenImages, split: Split, boxable: Classes, every: Classes, limited: _Limited
+) -> Fingerprints | None:
     findings = limited.findings
     readers: dict[Kind, Callable[[Path], Iterator[Rows]]] = {
         "boxes": lambda path: read_boxes(path, boxable.ids, limited.report),
@@ -99,7 +103,7 @@ def _check_split(folder: OpenImages, split: Split, boxable: Classes, every: Clas
     word = SPLITS[split][0]
     if not tables:
         findings.notes.append(f"there is no table of the split {word}")
-        return
+        return None
     absent = [kind for kind in readers if kind not in tables]
     if absent:
         findings.notes.append(f"{word}: no table of {', '.join(absent)}")
@@ -118,17 +122,32 @@ def _check_split(folder: OpenImages, split: Split, boxable: Classes, every: Clas
             findings.labels[split] = np.concatenate([np.empty(0, np.int64), *seen.labels])
         if kind == "masks":
             _check_masks(folder, split, seen.masks, limited)
-    paths = [folder.image_folder(split) / f"{name.decode('ascii')}.jpg" for name in sorted(images)]
-    findings.images[split] = len(paths)
-    sizes = []
-    for path in paths:
-        try:
-            sizes.append(image_size(path))
-        except FileNotFoundError:
-            limited.report("missing-image", f"{path} is missing", path, id=path.stem)
-        except (ValueError, OSError) as error:
-            limited.report("unreadable-image", str(error), path, id=path.stem)
-    findings.sizes[split] = np.array(sizes, np.int64).reshape(-1, 2)
+    where = folder.image_folder(split)
+    there = np.isin(ids := np.array(sorted(images), dtype="S"), image_ids(where) if where.is_dir() else [b""])
+    for path in _Paths(where, ids[~there]):
+        limited.report("missing-image", f"{path} is missing", path, id=path.stem)
+    return check_images(split, _Paths(where, ids[there]), findings)
+
+
+class _Paths(Sequence[Path]):
+    """The files of some images, made when asked for: there may be millions."""
+
+    def __init__(self, folder: Path, ids: Array) -> None:
+        self.folder, self.ids = folder, ids
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @overload
+    def __getitem__(self, index: int) -> Path: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> "_Paths": ...
+
+    def __getitem__(self, index: int | slice) -> "Path | _Paths":
+        if isinstance(index, slice):
+            return _Paths(self.folder, self.ids[index])
+        return self.folder / f"{self.ids[index].decode('ascii')}.jpg"
 
 
 class _Seen:

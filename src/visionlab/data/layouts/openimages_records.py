@@ -176,7 +176,7 @@ def open_view(
             rows = rows[np.diff(before[table["offsets"]]) > 0]
             if len(rows) == 0:
                 raise ValueError(f"no image of {name} has one of the classes that are wanted")
-        there = np.isin(table["ids"][rows], _stems(folder))
+        there = np.isin(table["ids"][rows], image_ids(folder))
         missing = len(rows) - int(there.sum())
         if missing == len(rows) and missing_images == "leave_out":
             raise ValueError(f"{folder} has none of the {missing:,} images of {name}")
@@ -191,8 +191,8 @@ def open_view(
     return open_index(name, [table.folder, folder], build)
 
 
-def _stems(folder: Path) -> Array:
-    """The ids of the images in a folder."""
+def image_ids(folder: Path) -> Array:
+    """The ids of the images that are in a folder, in any order."""
     with os.scandir(folder) as entries:
         names = (entry.name[:-4].encode("utf-8", "replace") for entry in entries if entry.name.endswith(".jpg"))
         return np.fromiter((name for name in names if ID.fullmatch(name)), dtype="S64")
