@@ -17,9 +17,9 @@ MAX_PIXELS = 1 << 26
 """Images of more pixels (8192 x 8192) are refused unread: even a progressive CMYK JPEG of that size decodes within a
 gigabyte of memory."""
 
-MAX_SCANS = 16
-"""How often the pixels of the largest image may be gone over: a JPEG may repeat its scans, each of a few bytes, without
-end."""
+MAX_SCANS = 32
+"""How often the pixels of the largest image may be gone over: a JPEG can repeat scans of a few bytes without end. A
+progressive one in CMYK has 18."""
 
 SUFFIXES = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),

@@ -31,6 +31,8 @@ _AS_STORED = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIE
 def read_image(path: Path, channels: int) -> UInt8Array:
     """Read an image file as it is stored: EXIF rotation is not applied, for annotations do not follow it.
 
+    The orientation of a TIFF, which is no part of EXIF, is applied, by Pillow.
+
     Args:
         path: a JPEG, PNG, GIF, BMP, PPM, TIFF or WebP, whatever its name; of several pictures the first is read.
             Palette, CMYK, 16-bit and transparent images are converted, and transparency is dropped.
