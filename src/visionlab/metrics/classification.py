@@ -13,6 +13,7 @@ from torch import Tensor
 
 from visionlab.batch import ClassificationBatch, ClassificationPredictions
 from visionlab.metrics.by_image import ByImage
+from visionlab.metrics.precision_recall import Area, step_area
 
 
 class SingleLabel(ByImage):
@@ -79,13 +80,14 @@ class MultiLabel(ByImage):
 
     Args:
         num_classes: at least 1.
+        area: which area under the precision-recall curve is the average precision.
     """
 
-    def __init__(self, num_classes: int) -> None:
+    def __init__(self, num_classes: int, area: Area = step_area) -> None:
         super().__init__()
         if num_classes < 1:
             raise ValueError(f"num_classes must be at least 1, not {num_classes}")
-        self.num_classes = num_classes
+        self.num_classes, self.area = num_classes, area
 
     def record(self, predictions: ClassificationPredictions, batch: ClassificationBatch) -> dict[str, Tensor]:
         """What the class says under ``records``, ``(B, ...)`` each."""
@@ -100,7 +102,10 @@ class MultiLabel(ByImage):
         logits, labels = records["logits"], records["labels"]
         known = ~labels.isnan()
         by_class = torch.stack(
-            [average_precision(logits[known[:, c], c], labels[known[:, c], c] > 0) for c in range(self.num_classes)]
+            [
+                average_precision(logits[known[:, c], c], labels[known[:, c], c] > 0, self.area)
+                for c in range(self.num_classes)
+            ]
         )
         known_per_image = known.sum(dim=1)
         total = (records["nll"].double() * known_per_image)[known_per_image > 0].numpy().sum()
@@ -162,26 +167,25 @@ def confusion_matrix(labels: Tensor, predictions: Tensor, num_classes: int) -> T
     return torch.bincount(cells, minlength=num_classes**2).view(num_classes, num_classes)
 
 
-def average_precision(scores: Tensor, positive: Tensor) -> Tensor:
-    """The area under the step-wise precision-recall curve, without interpolation, as scikit-learn has it.
-
-    The sum over thresholds n of (R_n - R_{n-1}) P_n, where equal scores share a threshold.
+def average_precision(scores: Tensor, positive: Tensor, area: Area = step_area) -> Tensor:
+    """The area under the precision-recall curve, on which equal scores share a threshold.
 
     Args:
         scores: ``(N,)``; NaN counts as the lowest.
         positive: ``(N,)`` ``bool``.
+        area: which area: without interpolation, as scikit-learn has it, by default.
 
     Returns:
         A ``float64`` scalar; NaN if nothing is positive.
     """
+    if not positive.any():
+        return torch.tensor(torch.nan, dtype=torch.float64)
     scores, order = scores.nan_to_num(-torch.inf, torch.inf, -torch.inf).sort(descending=True)
     last_of_ties = torch.ones_like(positive)
     last_of_ties[:-1] = scores.diff() != 0
     true = positive[order].cumsum(0)[last_of_ties].numpy()
     taken = last_of_ties.nonzero()[:, 0].numpy() + 1
-    if not positive.any():
-        return torch.tensor(torch.nan, dtype=torch.float64)
-    return torch.tensor((np.diff(true, prepend=0) * (true / taken)).sum() / true[-1], dtype=torch.float64)
+    return torch.tensor(area(true / taken, true / true[-1]), dtype=torch.float64)
 
 
 def _mean(values: Tensor) -> Tensor:

@@ -148,10 +148,12 @@ def test_files_that_do_not_fit_are_named(tmp_path, images, labels, message):
 
 def test_downloading_takes_what_lies_there(root):
     """Official files are left alone, and the error is about the first that is not there."""
-    remotes = tuple(
-        replace(remote, md5=hashlib.md5((root / remote.path).read_bytes()).hexdigest(), urls=("http://127.0.0.1:9/",))
-        for remote in MNIST.remotes
-    )
+
+    def as_it_lies_there(remote):
+        content = (root / remote.path).read_bytes()
+        return replace(remote, size=len(content), md5=hashlib.md5(content).hexdigest(), urls=("http://127.0.0.1:9/",))
+
+    remotes = tuple(map(as_it_lies_there, MNIST.remotes))
     official = replace(MNIST, remotes=remotes)
     official.download(root)
     (root / remotes[2].path).unlink()

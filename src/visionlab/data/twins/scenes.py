@@ -188,9 +188,10 @@ def _ground(rng: np.random.Generator, ragged: FloatArray) -> FloatArray:
     height, width = ragged.shape
     count = rng.integers(4, 13)
     down, across = np.mgrid[:height, :width] + 0.06 * min(height, width) * ragged
-    distances = [np.hypot(down - y, across - x) for y, x in rng.uniform((0, 0), (height, width), (count, 2))]
-    colours: FloatArray = rng.uniform(60, 195, (count, 3))
-    return colours[np.argmin(distances, axis=0)]
+    distances = [(down - y) ** 2 + (across - x) ** 2 for y, x in rng.uniform((0, 0), (height, width), (count, 2))]
+    nearest = np.argmin(distances, axis=0)
+    ground: FloatArray = rng.uniform(60, 195, (count, 3))[nearest]
+    return ground
 
 
 def _add_object(canvas: _Canvas, label: int, radii: tuple[float, float]) -> None:
