@@ -163,8 +163,9 @@ def _jpeg(data: bytes, path: Path, name: str) -> Header:
 
 
 def _check_jpeg(header: Header, data: bytes, path: Path) -> None:
-    pixels, scans = header.height * header.width, len(_SCANS.findall(data))
-    if scans * pixels > MAX_SCANS * MAX_PIXELS:
+    pixels = header.height * header.width
+    most = MAX_SCANS * MAX_PIXELS // pixels
+    if len(data) // 10 > most and (scans := len(_SCANS.findall(data))) > most:  # the header of a scan takes 10 bytes
         raise ValueError(f"{path} is not read: it goes over its {pixels:,} pixels {scans:,} times")
     # each block of 8 x 8 pixels takes a Huffman code, of a bit or more
     if len(data) * 512 < pixels or not (data.endswith(b"\xff\xd9") or _has_end(data)):

@@ -8,7 +8,7 @@ not know, and draws keypoints through the centres of pixels when it flips but no
 import functools
 import random
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, cast
 
 import albumentations
@@ -32,11 +32,18 @@ _RESIZING = (
     albumentations.Resize,
     albumentations.SmallestMaxSize,
 )
-_REPEATING = {
-    cv2.BORDER_REFLECT: "cv2.BORDER_REFLECT",
-    cv2.BORDER_REFLECT_101: "cv2.BORDER_REFLECT_101",
-    cv2.BORDER_WRAP: "cv2.BORDER_WRAP",
-}
+# under these, keypoints are lost, or end up to 23 pixels from where they are in an image of 80 x 60
+_LOSING_KEYPOINTS = (
+    albumentations.ElasticTransform,
+    albumentations.GridDistortion,
+    albumentations.GridElasticDeform,
+    albumentations.MaskDropout,
+    albumentations.OpticalDistortion,
+    albumentations.PiecewiseAffine,
+    albumentations.RandomGridShuffle,
+    albumentations.ThinPlateSpline,
+)
+_REPEATING_BORDERS = (cv2.BORDER_REFLECT, cv2.BORDER_REFLECT_101, cv2.BORDER_WRAP)
 
 
 class SampleAlbumentations(Transform):
@@ -82,7 +89,9 @@ class SampleAlbumentations(Transform):
             if min(ends, default=0) < 0 or len(set(ends)) < len(ends):
                 raise ValueError(f"flip_pairs must name each keypoint at most once, counted from 0, not {flip_pairs}")
         self.flip_pairs = flip_pairs
-        self.repeating = _prepare(transforms)
+        _prepare(transforms)
+        self.repeating = _first(transforms, lambda t: vars(t).get("border_mode") in _REPEATING_BORDERS)
+        self.losing = _first(transforms, lambda t: isinstance(t, _LOSING_KEYPOINTS))
         boxes = albumentations.BboxParams(
             "pascal_voc",
             min_visibility=min_visibility,
@@ -99,25 +108,28 @@ class SampleAlbumentations(Transform):
 
         Raises:
             ValueError: if a transform changes the dtype or the channels of the image, if the image was mirrored and
-                there are keypoints but no ``flip_pairs``, or if a border repeats objects of which it knows no boxes.
+                there are keypoints but no ``flip_pairs``, if a border repeats objects of which nothing is known, or if
+                albumentations does not know where keypoints go.
         """
         data: dict[str, Any] = {"image": sample["image"]}
         if "mask" in sample:
             data["mask"] = sample["mask"]
         if "objects" in sample:
             if self.repeating is not None:
-                raise ValueError(f"{self.repeating} repeats objects at the border; use cv2.BORDER_CONSTANT, 0")
+                raise ValueError(f"{self.repeating} repeats objects at the border; give it border_mode 0, constant")
+            if "keypoints" in sample["objects"] and self.losing is not None:
+                raise ValueError(f"{self.losing} does not move keypoints with the image")
             data.update(_packed(sample["objects"], sample["image"].shape))
         done = self.pipeline(seed, data)
         result: Sample = {**sample, "image": done["image"]}
         if "mask" in sample:
             result["mask"] = done["mask"]
         if "objects" in sample:
-            result["objects"] = self._unpacked(sample["objects"], data, done)
+            result["objects"] = self._unpacked(sample["objects"], done)
         return result
 
-    def _unpacked(self, objects: Objects, data: dict[str, Any], done: dict[str, Any]) -> Objects:
-        """Take the objects back from albumentations; ``data`` is what it was given and ``done`` what it made."""
+    def _unpacked(self, objects: Objects, done: dict[str, Any]) -> Objects:
+        """Take the objects back from what albumentations made of them."""
         height, width = done["image"].shape[:2]
         boxes = np.asarray(done["bboxes"], dtype=np.float64)
         rows = boxes[:, 4].astype(np.intp) if len(boxes) else np.empty(0, dtype=np.intp)
@@ -133,27 +145,21 @@ class SampleAlbumentations(Transform):
             else:
                 left["masks"] = np.empty((0, height, width), dtype=np.uint8)
         if "keypoints" in objects:
-            keypoints = self._keypoints(objects["keypoints"], data["keypoints"], done["keypoints"], height, width)
-            left["keypoints"] = keypoints[rows]
+            left["keypoints"] = self._keypoints(objects["keypoints"], done["keypoints"], height, width)[rows]
         return cast(Objects, left)
 
     def _keypoints(
-        self, old: npt.NDArray[np.float64], given: npt.NDArray[Any], moved: npt.NDArray[Any], height: int, width: int
+        self, old: npt.NDArray[np.float64], moved: npt.NDArray[Any], height: int, width: int
     ) -> npt.NDArray[np.float64]:
-        """Fill in where the labelled points of ``old`` went, by the numbers in the last column."""
+        """Fill in where the labelled points of ``old`` went."""
+        corners, xy, number = moved[:3, :2], moved[3:, :2] + 0.5, moved[3:, 2].astype(np.intp)
+        kept = (xy >= 0).all(1) & (xy <= (width, height)).all(1)
         new: npt.NDArray[np.float64] = np.zeros((old.size // 3, 3))
-        moved = np.asarray(moved, dtype=np.float64).reshape(-1, 3)
-        orientation = _orientation(given[np.searchsorted(given[:, 2], moved[:, 2]), :2], moved[:, :2])
-        if orientation == 0:  # too few points are left in a distorted crop: nobody knows which is left or right
-            return new.reshape(old.shape)
-        xy, number = moved[:, :2] + 0.5, moved[:, 2].astype(np.intp)
-        kept = (number >= 0) & (xy >= 0).all(1) & (xy <= (width, height)).all(1)
         new[number[kept], :2] = xy[kept]
         new[number[kept], 2] = old.reshape(-1, 3)[number[kept], 2]
         new = new.reshape(old.shape)
-        if orientation < 0:
-            new = new[:, self._exchanged(old.shape[1])]
-        return new
+        mirrored = np.linalg.det(corners[1:] - corners[0]) < 0
+        return new[:, self._exchanged(old.shape[1])] if mirrored else new
 
     def _exchanged(self, k: int) -> npt.NDArray[np.intp]:
         """The order of ``k`` keypoints in a mirrored image."""
@@ -250,7 +256,7 @@ def _run(step: albumentations.Compose, seed: int, data: dict[str, Any]) -> dict[
 
 def _packed(objects: Objects, shape: tuple[int, ...]) -> dict[str, Any]:
     """Objects under albumentations' names: boxes with their row in a fifth column; labelled keypoints with their number
-    in a third, among them three corners of the image's middle (numbered below 0), which show whether it was mirrored.
+    in a third, after three corners of a triangle, which show whether the image was mirrored.
     """
     boxes = objects["boxes"]
     packed: dict[str, Any] = {"bboxes": np.column_stack([boxes, np.arange(len(boxes))])}
@@ -262,35 +268,17 @@ def _packed(objects: Objects, shape: tuple[int, ...]) -> dict[str, Any]:
         height, width = shape[:2]
         corners = np.array([[0.25, 0.25], [0.75, 0.25], [0.25, 0.75]]) * (width, height)
         xy = np.concatenate([corners, points[labelled, :2]]) - 0.5  # the middle of a pixel is a whole number there
-        packed["keypoints"] = np.column_stack([xy, np.concatenate([[-3, -2, -1], labelled])])
+        packed["keypoints"] = np.column_stack([xy, np.concatenate([[-1, -1, -1], labelled])])
     return packed
 
 
-def _orientation(before: npt.NDArray[Any], after: npt.NDArray[Any]) -> int:
-    """Whether the linear map that takes ``(m, 2)`` points to others keeps which is left and right (1), exchanges them
-    (-1), or cannot be known (0).
-
-    The sign of the determinant of the least-squares map is that of the covariance between the points.
-    """
-    if len(before) < 3:
-        return 0
-    before, after = before - before.mean(0), after - after.mean(0)
-    spread = np.square(before).sum() * np.square(after).sum()
-    determinant = np.linalg.det(before.T @ after)
-    return int(np.sign(determinant)) if abs(determinant) > 1e-6 * spread else 0
-
-
-def _prepare(transforms: Steps) -> str | None:
+def _prepare(transforms: Steps) -> None:
     """Make transforms treat masks and keypoints as :class:`SampleAlbumentations` says.
-
-    Returns:
-        The name of one that fills a border with repeated objects, if any does.
 
     Raises:
         ValueError: if one was given an argument that it does not know, or would mix the classes of a mask.
     """
     _check_arguments(transforms)
-    repeating = None
     for transform in _flat(transforms):
         name, arguments = f"albumentations.{type(transform).__name__}", vars(transform)
         if arguments.get("mask_interpolation", cv2.INTER_NEAREST) not in (cv2.INTER_NEAREST, cv2.INTER_NEAREST_EXACT):
@@ -302,12 +290,14 @@ def _prepare(transforms: Steps) -> str | None:
             raise ValueError(f"{name} must have fill_mask {VOID}, which is void, not {fill_mask}")
         if fill_mask is not None:  # without one, a mask stays as it is where pixels are dropped
             transform.fill_mask = VOID
-        if arguments.get("border_mode") in _REPEATING:
-            repeating = f"{name} with border_mode {_REPEATING[arguments['border_mode']]}"
         if isinstance(transform, _RESIZING):
             transform.apply_to_keypoints = functools.partial(_between_pixels, transform)
             transform.add_targets({"keypoints": "keypoints"})  # looks the method up again
-    return repeating
+
+
+def _first(transforms: Steps, holds: Callable[[albumentations.BasicTransform], bool]) -> str | None:
+    """The name of the first transform of which something holds."""
+    return next((f"albumentations.{type(t).__name__}" for t in _flat(transforms) if holds(t)), None)
 
 
 def _between_pixels(
@@ -321,7 +311,7 @@ def _between_pixels(
 
 
 def _check_arguments(transforms: Steps) -> None:
-    """Refuse what albumentations 2.0.8 only warns of: an argument that it does not know (an older release's, perhaps)."""
+    """Refuse what albumentations 2.0.8 only warns of: an argument that it does not know, an older one perhaps."""
     for transform in _flat(transforms):
         if transform.invalid_args:
             unknown = ", ".join(transform.invalid_args)
