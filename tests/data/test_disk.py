@@ -13,6 +13,7 @@ from visionlab.data import collate
 from visionlab.data.augmentation import Transform
 from visionlab.data.base import Split
 from visionlab.data.disk import DiskDataModule, DiskDataset
+from visionlab.data.prepared import Prepared, prepare
 from visionlab.data.sample import Annotations
 from visionlab.data.sampling import EvalBatches, Keys, Loader
 from visionlab.metrics.classification import SingleLabel
@@ -203,3 +204,28 @@ def test_a_loaders_processes_give_what_one_process_gives(folder):
     for one, other in zip(*loaders, strict=True):
         assert torch.equal(one["images"], other["images"])
         assert torch.equal(one["ids"], other["ids"])
+
+
+def test_prepared_images_take_the_place_of_files(folder):
+    files = NumberedData(str(folder), batch_size=2)
+    prepare(files.records("train"), Path("small/train"), short_side=2)
+    data = NumberedData(str(folder), batch_size=2, prepared="small")
+    for path in folder.glob("*.png"):
+        path.unlink()
+    batch = data.dataset("train").__getitems__(keys(4, 1))
+    assert batch["images"].shape == (2, 3, 2, 2)
+    assert batch["images"][:, 0, 0, 0].tolist() == [40, 10]
+    with pytest.raises(FileNotFoundError, match="small/val"):
+        data.dataset("val")
+
+
+def test_prepared_images_do_not_serve_boxes(folder):
+    class Boxed(Numbered):
+        def annotations(self, index):
+            return {"objects": {"boxes": np.zeros((0, 4)), "labels": np.zeros(0, np.int64)}}
+
+    records = Boxed(folder, 6)
+    prepare(records, Path("small"), short_side=2)
+    dataset = DiskDataset(records, collate.detection, prepared=Prepared(Path("small"), records))
+    with pytest.raises(ValueError, match="boxes and masks do not fit"):
+        dataset.sample(0)

@@ -101,6 +101,7 @@ def _parser() -> argparse.ArgumentParser:
         ("make", "write a small, learnable twin in the data set's true layout"),
         ("check", "say what is wrong with each file of a data folder"),
         ("show", "draw images of a data set with their annotations"),
+        ("prepare", "decode the images of a data set once, made smaller, for faster training on whole-image labels"),
         ("download", "get a data set from its publisher"),
     ):
         sub = commands.add_parser(command, help=does, description=does[0].upper() + does[1:] + ".")
@@ -113,6 +114,10 @@ def _parser() -> argparse.ArgumentParser:
             sub.add_argument("--split", choices=("train", "val", "test"), default="val", help="(default: val)")
             sub.add_argument("--images", type=int, default=16, help="how many, evenly spaced (default: 16)")
             sub.add_argument("--output", type=Path, metavar="FILE", help="to write (default: NAME_SPLIT.png)")
+        if command == "prepare":
+            sub.add_argument("--output", type=Path, metavar="DIR", required=True, help="to write, a folder a split")
+            sub.add_argument("--short_side", type=int, default=256, help="of the images, in pixels (default: 256)")
+        if command in ("show", "prepare"):
             sub.add_argument(
                 "--as", dest="ending", metavar="TASK", help="such as detection (default: what `data info` names first)"
             )
@@ -177,6 +182,16 @@ def _show(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _prepare(arguments: argparse.Namespace) -> int:
+    from visionlab.cli.data_prepare import prepare_all  # torch, likewise
+
+    root, output = _root(arguments), arguments.output
+    for folder in prepare_all(arguments.name, root, output, arguments.short_side, arguments.ending):
+        print(f"wrote {folder}")
+    print(f"to train on them: --data.init_args.prepared {output}")
+    return 0
+
+
 def _download(arguments: argparse.Namespace) -> int:
     card, root = read_card(arguments.name), _root(arguments)
     _function(arguments.name, "download", card)(root)
@@ -184,7 +199,15 @@ def _download(arguments: argparse.Namespace) -> int:
     return 0
 
 
-_COMMANDS = {"list": _list, "info": _info, "make": _make, "check": _check, "show": _show, "download": _download}
+_COMMANDS = {
+    "list": _list,
+    "info": _info,
+    "make": _make,
+    "check": _check,
+    "show": _show,
+    "prepare": _prepare,
+    "download": _download,
+}
 
 
 def _root(arguments: argparse.Namespace) -> Path:

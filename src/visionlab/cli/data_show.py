@@ -1,16 +1,13 @@
 """``visionlab data show``: a sheet of images of a data set, with their annotations drawn."""
 
-import inspect
-import pkgutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from visionlab.cli.data import read_card
-from visionlab.data.base import DataModule, Split
+from visionlab.cli.data_module import open_module
+from visionlab.data.base import Split
 from visionlab.data.sample import VOID, Objects, Sample
 from visionlab.pictures.grids import fit, grid
 from visionlab.pictures.masks import semantic
@@ -45,7 +42,7 @@ def show(name: str, root: Path, split: Split, images: int, output: Path | None, 
     path = Path(f"{name}_{split}.png") if output is None else output
     if path.suffix.lower() != ".png":
         raise ValueError(f"--output must be a file that ends in .png, not {path}")
-    data = _open(name, root, ending)
+    data = open_module(name, root, ending)
     dataset = data.dataset(split)
     if len(dataset) == 0:
         raise ValueError(f"the {split} split of {name} in {root} has no images")
@@ -96,18 +93,3 @@ def _labels(sample: Sample, classes: Sequence[str]) -> list[str]:
     if "labels" in sample:
         return [", ".join(classes[label] for label in np.flatnonzero(sample["labels"] == 1).tolist())]
     return []
-
-
-def _open(name: str, root: Path, ending: str | None) -> DataModule:
-    """A data module of a card, over a root."""
-    paths = read_card(name).data
-    if ending is None:
-        paths = paths[:1]
-    fitting = [path for path in paths if ending is None or path.lower().endswith(ending.lower())]
-    if len(fitting) != 1:
-        classes = ", ".join(path.rpartition(".")[2] for path in paths)
-        raise ValueError(f"--as {ending} must be the end of just one of {classes}")
-    module: Any = pkgutil.resolve_name(fitting[0])
-    takes_root = "root" in inspect.signature(module).parameters  # the digits have none
-    data: DataModule = module(**({"root": str(root)} if takes_root else {}), batch_size=1)
-    return data

@@ -14,6 +14,7 @@ from visionlab.batch import PADDING
 from visionlab.data.augmentation import Transform
 from visionlab.data.base import DataModule, Split, run_seed
 from visionlab.data.images import read_image
+from visionlab.data.prepared import Prepared
 from visionlab.data.sample import Records, Sample
 from visionlab.data.sampling import Keys, sample_seeds
 
@@ -35,6 +36,7 @@ class DiskDataset:
             good image of the split takes its place in the batch, under the id of padding, so that there are as many
             batches as there would be. A batch then has an entry ``skipped``, ``(n,)`` ``int64``: the positions of the
             images that were left out.
+        prepared: the images, made smaller, to be used in place of their files, which are then not read.
     """
 
     def __init__(
@@ -44,9 +46,10 @@ class DiskDataset:
         transform: Transform | None = None,
         seed: int = 0,
         on_bad_sample: BadSample = "raise",
+        prepared: Prepared | None = None,
     ) -> None:
         self.records, self.collate, self.transform = records, collate, transform
-        self.seed, self.on_bad_sample = seed, on_bad_sample
+        self.seed, self.on_bad_sample, self.prepared = seed, on_bad_sample, prepared
 
     def __len__(self) -> int:
         return len(self.records)
@@ -87,6 +90,10 @@ class DiskDataset:
             OSError: if a file is missing.
         """
         sample = cast(Sample, {"image": self.image(index), **self.records.annotations(index)})
+        if self.prepared is not None and ("objects" in sample or "mask" in sample):
+            raise ValueError(
+                f"{self.prepared.folder}: prepared images are smaller than their files, and boxes and masks do not fit"
+            )
         if "mask" in sample and sample["mask"].shape != sample["image"].shape[:2]:
             raise ValueError(
                 f"{self.records.path(index)} is {_size(sample['image'])}, but its mask {_size(sample['mask'])}"
@@ -95,6 +102,8 @@ class DiskDataset:
 
     def image(self, index: int) -> npt.NDArray[np.uint8]:
         """The image at ``index`` as it is stored, ``(H, W, 3)``."""
+        if self.prepared is not None:
+            return self.prepared.image(index)
         return read_image(self.records.path(index), 3)
 
     def name(self, index: int) -> str:
@@ -123,6 +132,8 @@ class DiskDataModule(DataModule):
         eval_transform: what is done to samples that are evaluated or predicted, if anything.
         on_bad_sample: whether an image that cannot be read stops the run, or is left out, counted and logged.
         max_skipped: of how many images, in all splits together and on each process, that stops the run after all.
+        prepared: the folder that ``visionlab data prepare`` wrote, for data without boxes and masks; None reads the
+            files themselves.
     """
 
     train_collate: Collate
@@ -138,12 +149,14 @@ class DiskDataModule(DataModule):
         eval_transform: Transform | None = None,
         on_bad_sample: BadSample = "raise",
         max_skipped: int = 100,
+        prepared: str | None = None,
     ) -> None:
         super().__init__(batch_size, eval_batch_size, num_workers)
         self.root = Path(root)
         self.train_transform, self.eval_transform = train_transform, eval_transform
         self.on_bad_sample: BadSample = on_bad_sample
         self.max_skipped = max_skipped
+        self.prepared = None if prepared is None else Path(prepared)
 
     @abstractmethod
     def records(self, split: Split) -> Records:
@@ -156,13 +169,14 @@ class DiskDataModule(DataModule):
 
     def dataset(self, split: Split) -> DiskDataset:
         """Open one split, with its transform."""
-        train = split == "train"
+        train, records = split == "train", self.records(split)
         return DiskDataset(
-            self.records(split),
+            records,
             type(self).train_collate if train else type(self).eval_collate,
             self.train_transform if train else self.eval_transform,
             run_seed(),
             self.on_bad_sample,
+            None if self.prepared is None else Prepared(self.prepared / split, records),
         )
 
     def read(self, path: Path) -> npt.NDArray[np.uint8]:
