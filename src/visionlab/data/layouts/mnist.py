@@ -20,7 +20,7 @@ from visionlab.data.plain import plain_size
 SIDE = 28
 """Height and width of every image."""
 
-MAX_VALUES = 1 << 28
+MAX_VALUES = 1 << 26
 """Of an array: MNIST's training images have 47 million."""
 
 SLACK = 1 << 16
