@@ -34,7 +34,8 @@ class Findings:
         errors: with any, the data cannot be trained on.
         notes: one line a thing that is worth knowing, and does no harm.
         images: by split, how many.
-        labels: by split, ``(N,)``: the label of each image, or of each object where the annotations are objects.
+        labels: by split, ``(N,)``: the label of each image, or of each object where the annotations are objects; of
+            masks the classes in each, once an image.
         sizes: by split, ``(N, 2)``: height and width of each image that could be read.
         classes: how many there are in this folder, where another may have others; None if all have the data set's.
     """
