@@ -1,5 +1,6 @@
 import re
 import shutil
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +8,9 @@ import pytest
 from PIL import Image
 from torchvision.datasets.voc import DATASET_YEAR_DICT
 
+from visionlab.data.download import Remote, md5
 from visionlab.data.images import read_image
-from visionlab.data.layouts.voc import ARCHIVES, CLASSES, ImageSet, download, read_annotation, refuse
+from visionlab.data.layouts.voc import ARCHIVES, CLASSES, Archive, ImageSet, download, read_annotation, refuse
 from visionlab.data.layouts.voc_check import check
 from visionlab.data.layouts.voc_records import (
     open_boxes,
@@ -343,6 +345,23 @@ def test_labels_are_made_of_objects_where_no_class_has_a_list(root):
 
 def test_a_download_leaves_other_data_alone(root):
     with pytest.raises(ValueError, match=r"trainval\.txt has 25 images, not the official 5,011"):
+        download(root)
+
+
+def test_a_download_unpacks_what_is_not_there_yet(twin, monkeypatch):
+    root = Path("new")
+    root.mkdir()
+    with tarfile.open(root / "some.tar", "w") as tar:
+        tar.add(twin / "VOCdevkit" / "VOC2007", "VOCdevkit/VOC2007")
+    remote = Remote("some.tar", (root / "some.tar").stat().st_size, md5(root / "some.tar"), ())
+    archive = Archive(remote, "VOCdevkit/VOC2007", ImageSet(2007, "trainval"), 25)
+    monkeypatch.setattr("visionlab.data.layouts.voc.ARCHIVES", (archive,))
+    download(root)
+    assert check(root).errors == []
+    (root / "some.tar").unlink()
+    download(root)  # has nothing to do
+    next((year(root) / "JPEGImages").glob("*.jpg")).rename("gone.jpg")
+    with pytest.raises(OSError, match=r"some\.tar could not be downloaded"):
         download(root)
 
 
