@@ -126,8 +126,8 @@ class VocObject:
     Attributes:
         label: in ``0..19``.
         box: left, top, right, bottom, in pixels and between them. The file has the indices of the first and the last
-            column and row inside, and the top-left pixel is (1, 1) (development kit of 2012, section 4.3), so 1 is taken
-            from ``xmin`` and ``ymin``.
+            column and row inside, and the top-left pixel is (1, 1) (development kit of 2012, section 4.3), so 1 is
+            taken from ``xmin`` and ``ymin``.
         difficult: hard to recognise without context; not counted in evaluation.
         truncated: the box does not show the whole object.
         occluded: something else covers much of it.
