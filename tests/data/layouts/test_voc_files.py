@@ -1,3 +1,4 @@
+import os
 import re
 import shutil
 import tarfile
@@ -134,6 +135,13 @@ def remove_annotation(root):
     return path
 
 
+def pipe(root):
+    path = year(root) / "ImageSets" / "Main" / "train.txt"
+    path.unlink()
+    os.mkfifo(path)
+    return path
+
+
 def cropped(path):
     Image.open(path).crop((0, 0, 50, 40)).save(path)
 
@@ -169,6 +177,7 @@ WRONG = {  # what is changed, the finding, and what cannot be opened then
     "odd name": (listed("train", lambda lines: [*lines, "*?"]), "malformed-file", "boxes"),
     "no image": (listed("train", lambda lines: []), "malformed-file", "boxes"),
     "no such image": (listed("train", lambda lines: [*lines, "424242"]), "missing-image", "boxes"),
+    "a pipe for a list": (pipe, "malformed-file", "boxes"),
     "label of 2": (listed("cat_train", lambda lines: [f"{lines[0][:-2]} 2", *lines[1:]]), "malformed-file", "labels"),
     "no label": (listed("cat_train", lambda lines: lines[1:]), "missing-annotation", "labels"),
     "label of nobody": (listed("cat_train", lambda lines: [*lines, "424242 1"]), "unknown-image", "labels"),
