@@ -15,6 +15,7 @@ from typing import NoReturn, Protocol
 
 from visionlab.data.download import Remote, extract, fetch
 from visionlab.data.layouts.xml import Element, read_xml
+from visionlab.data.plain import plain_size
 
 CLASSES = (
     "aeroplane",
@@ -44,6 +45,9 @@ SEGMENTATION_CLASSES = ("background", *CLASSES)
 """Indices of the palette; 255 is void."""
 
 YEARS = range(2007, 2013)
+
+MAX_LIST_BYTES = 1 << 24
+"""Of a list: a million images, and VOC's longest has 11,540."""
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
@@ -126,8 +130,8 @@ class VocObject:
     Attributes:
         label: in ``0..19``.
         box: left, top, right, bottom, in pixels and between them. The file has the indices of the first and the last
-            column and row inside, and the top-left pixel is (1, 1) (development kit, detection task), so 1 is taken
-            from ``xmin`` and ``ymin``.
+            column and row inside, and the top-left pixel is (1, 1) (development kit of 2012, section 4.3), so 1 is
+            taken from ``xmin`` and ``ymin``.
         difficult: hard to recognise without context; not counted in evaluation.
         truncated: the box does not show the whole object.
         occluded: something else covers much of it.
@@ -186,7 +190,7 @@ def read_list(path: Path, report: Report) -> list[str]:
         FileNotFoundError: if there is no such file.
     """
     names: dict[str, int] = {}
-    for line, words in _lines(path):
+    for line, words in _lines(path, report):
         name = _name(words, 1, path, line, report)
         if name is None:
             continue
@@ -213,7 +217,7 @@ def read_class_list(path: Path, report: Report) -> dict[str, int]:
         FileNotFoundError: if there is no such file.
     """
     labels: dict[str, int] = {}
-    for line, words in _lines(path):
+    for line, words in _lines(path, report):
         name = _name(words, 2, path, line, report)
         if name is None:
             continue
@@ -282,7 +286,12 @@ def download(root: Path) -> None:
         extract(fetch(archive.remote, root, f"visionlab data download voc --root {root}"), root)
 
 
-def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+def _lines(path: Path, report: Report) -> Iterator[tuple[int, list[str]]]:
+    try:
+        plain_size(path, MAX_LIST_BYTES)
+    except ValueError as error:
+        report("malformed-file", str(error), path)
+        return
     with path.open(encoding="utf-8", errors="replace") as file:
         for line, text in enumerate(file, start=1):
             if words := text.split():
