@@ -112,35 +112,34 @@ def read_coco(path: Path, report: Report) -> Content:
     images = _images(Rows(path, document, "images", "image", report))
     rows = Rows(path, document, "annotations", "annotation", report)
     image_ids, category_ids = images.integers("id"), categories.integers("id")
-    names: list[str] = next((row["keypoints"] for row in categories.rows if row.get("keypoints")), [])
+    names: list[str] = next(filter(None, categories.column("keypoints")), [])
     _check_annotations(rows, category_ids, image_ids, len(names))
     sizes = np.stack([images.integers("height"), images.integers("width")], axis=1)
     outlines, rles = _check_segmentations(rows, sizes[np.searchsorted(image_ids, rows.integers("image_id"))])
 
-    annotations = rows.rows
-    boxes = floats([row["bbox"] for row in annotations]).reshape(-1, 4)
+    boxes = floats(rows.column("bbox")).reshape(-1, 4)
     area = boxes[:, 2] * boxes[:, 3]
-    given = [i for i, row in enumerate(annotations) if row.get("area") is not None]
-    area[given] = floats([[annotations[i]["area"] for i in given]])
-    keypoints = np.zeros((len(annotations), len(names), 3))
+    given = [i for i, value in enumerate(rows.column("area")) if value is not None]
+    area[given] = floats([[rows.column("area")[i] for i in given]])
+    keypoints = np.zeros((len(rows), len(names), 3))
     if names:
-        given = [i for i, row in enumerate(annotations) if row.get("keypoints") is not None]
-        keypoints[given] = floats([annotations[i]["keypoints"] for i in given]).reshape(-1, len(names), 3)
+        given = [i for i, value in enumerate(rows.column("keypoints")) if value is not None]
+        keypoints[given] = floats([rows.column("keypoints")[i] for i in given]).reshape(-1, len(names), 3)
     places = np.searchsorted(image_ids, rows.integers("image_id"))
     order = np.argsort(places, kind="stable")  # last, for what lies together in the file lies together in memory
     return Content(
         image_ids=image_ids,
         sizes=sizes,
-        file_names=[row["file_name"] for row in images.rows],
+        file_names=images.column("file_name"),
         category_ids=category_ids,
-        category_names=[row["name"] for row in categories.rows],
+        category_names=categories.column("name"),
         keypoint_names=names,
         ids=rows.integers("id")[order],
         places=places[order],
         labels=np.searchsorted(category_ids, rows.integers("category_id"))[order],
         boxes=boxes[order],
         area=area[order],
-        crowd=np.array([row.get("iscrowd") == 1 for row in annotations], np.bool_)[order],
+        crowd=np.array([flag == 1 for flag in rows.column("iscrowd")], np.bool_)[order],
         outlines=outlines.take(order),
         rles=[rles[i] for i in order.tolist()],
         keypoints=keypoints[order],
@@ -153,9 +152,9 @@ def _categories(rows: Rows) -> Rows:
     rows.require("name", are_names, "a name", kind)
     rows.require("keypoints", lambda values: all(map(_is_names, values)), "a list of names", kind)
     rows.leave_out_repeated()
-    if len({len(names) for row in rows.rows if (names := row.get("keypoints"))}) > 1:
+    if len({len(names) for names in rows.column("keypoints") if names}) > 1:
         raise ValueError(f"{rows.path} has categories with several numbers of keypoints; expected one")
-    rows.rows = sorted(rows.rows, key=lambda row: int(row["id"]))
+    rows.sort()
     return rows
 
 
@@ -177,7 +176,7 @@ def _images(rows: Rows) -> Rows:
         kind,
     )
     rows.leave_out_repeated()
-    rows.rows = sorted(rows.rows, key=lambda row: int(row["id"]))
+    rows.sort()
     return rows
 
 
@@ -205,7 +204,7 @@ def _check_annotations(rows: Rows, category_ids: IntArray, image_ids: IntArray, 
         expected = f"{keypoints} times x, y, and 0, 1 or 2"
         rows.require("keypoints", lambda values: _are_keypoints(values, keypoints), expected, "malformed-keypoints")
     rows.leave_out_repeated()
-    boxes = floats([row["bbox"] for row in rows.rows]).reshape(-1, 4)
+    boxes = floats(rows.column("bbox")).reshape(-1, 4)
     rows.leave_out(
         boxes[:, 2:].min(1, initial=0) < 0, lambda i: f"bbox {boxes[i].tolist()} has a negative side", "box-inverted"
     )
@@ -240,7 +239,7 @@ def _are_keypoints(values: list[Any], count: int) -> bool:
 
 def _check_segmentations(rows: Rows, sizes: IntArray) -> tuple[Outlines, list[str]]:
     """Check what depends on the sizes of the images ``(n, 2)``; returns the outlines and the run lengths."""
-    segmentations = [row.get("segmentation") for row in rows.rows]
+    segmentations = rows.column("segmentation")
     outlines = Outlines.of(segmentations)
     reasons: dict[int, str] = {}
     rles = [""] * len(segmentations)
