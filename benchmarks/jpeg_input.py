@@ -1,9 +1,10 @@
 """How fast training images come out of JPEGs, against PIL and torchvision's first transforms.
 
 Each pipeline reads 500 x 375 files (1/f noise, quality 92, as large as VOC's of that size), takes a random resized
-crop of 224, flips half of the images and gives batches of 32: as float, normalised image by image, as torchvision does;
-as ``uint8``, as ours travel to the device that normalises them; or as those, normalised here. The prepared images have a
-short side of 256. Takes CPU time of one thread; the pipelines take turns, and the ratio is taken within each round.
+crop of 224, flips half of the images and gives batches of 32: as float, normalised image by image, as torchvision
+does; as ``uint8``, as ours travel to the device that normalises them; or as those, normalised here. The prepared images
+have a short side of 256. All files are in the page cache. Takes CPU time of one thread; the pipelines take turns, and
+the ratio is taken within each round.
 
 Usage: python benchmarks/jpeg_input.py [rounds]
 """

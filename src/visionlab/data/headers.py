@@ -210,7 +210,7 @@ def _png_chunks(data: bytes, path: Path) -> list[tuple[bytes, memoryview]]:
 
 
 def _webp(data: bytes, path: Path, name: str) -> Header:
-    """The canvas; Pillow would allocate it before any limit."""
+    """The canvas, which Pillow would allocate before it tells its size."""
     kind = data[12:16]
     if kind == b"VP8X":
         low, high, tall, taller = struct.unpack_from("<HBHB", data, 24)

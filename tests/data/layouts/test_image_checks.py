@@ -1,4 +1,6 @@
 import io
+import subprocess
+import sys
 import zlib
 
 import cv2
@@ -203,3 +205,11 @@ def test_the_real_photographs_have_no_false_leaks(shared_data):
     check_leaks(prints, findings)
     assert findings.errors == findings.notes == []
     assert sum(findings.images.values()) == 120
+
+
+def test_checking_and_preparing_load_no_torch():
+    code = (
+        "import sys, visionlab.data.layouts.images, visionlab.data.prepared;"
+        "heavy = {'torch', 'lightning', 'albumentations'} & set(sys.modules); assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
