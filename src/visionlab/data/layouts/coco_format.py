@@ -46,7 +46,7 @@ class Content:
         file_names: ``N``.
         category_ids: ``(C,)``, ascending.
         category_names: ``C``.
-        keypoint_names: ``K``, of the category that has keypoints; none if there is no such.
+        keypoint_names: ``K``; none unless all categories have keypoints.
         ids: ``(n,)``, by image.
         places: ``(n,)``, ascending: the image of each object, in ``0..N-1``.
         labels: ``(n,)``, the category of each, in ``0..C-1``.
@@ -55,7 +55,7 @@ class Content:
         crowd: ``(n,)``, False where the file does not say.
         outlines: the polygons.
         rles: ``n`` compressed run lengths, empty where there are polygons or nothing.
-        keypoints: ``(n, K, 3)``, zeros where the file has none.
+        keypoints: ``(n, K, 3)``.
     """
 
     image_ids: IntArray
@@ -112,7 +112,8 @@ def read_coco(path: Path, report: Report) -> Content:
     images = _images(Rows(path, document, "images", "image", report))
     rows = Rows(path, document, "annotations", "annotation", report)
     image_ids, category_ids = images.integers("id"), categories.integers("id")
-    names: list[str] = next(filter(None, categories.column("keypoints")), [])
+    listed = categories.column("keypoints")
+    names: list[str] = listed[0] if listed and all(listed) else []
     _check_annotations(rows, category_ids, image_ids, len(names))
     sizes = np.stack([images.integers("height"), images.integers("width")], axis=1)
     outlines, rles = _check_segmentations(rows, sizes[np.searchsorted(image_ids, rows.integers("image_id"))])
@@ -121,10 +122,7 @@ def read_coco(path: Path, report: Report) -> Content:
     area = boxes[:, 2] * boxes[:, 3]
     given = [i for i, value in enumerate(rows.column("area")) if value is not None]
     area[given] = floats([[rows.column("area")[i] for i in given]])
-    keypoints = np.zeros((len(rows), len(names), 3))
-    if names:
-        given = [i for i, value in enumerate(rows.column("keypoints")) if value is not None]
-        keypoints[given] = floats([rows.column("keypoints")[i] for i in given]).reshape(-1, len(names), 3)
+    keypoints = floats(rows.column("keypoints")) if names else np.zeros(0)
     places = np.searchsorted(image_ids, rows.integers("image_id"))
     order = np.argsort(places, kind="stable")  # last, for what lies together in the file lies together in memory
     return Content(
@@ -142,7 +140,7 @@ def read_coco(path: Path, report: Report) -> Content:
         crowd=np.array([flag == 1 for flag in rows.column("iscrowd")], np.bool_)[order],
         outlines=outlines.take(order),
         rles=[rles[i] for i in order.tolist()],
-        keypoints=keypoints[order],
+        keypoints=keypoints.reshape(len(rows), len(names), 3)[order],
     )
 
 
@@ -208,13 +206,12 @@ def _check_annotations(rows: Rows, category_ids: IntArray, image_ids: IntArray, 
     rows.leave_out(
         boxes[:, 2:].min(1, initial=0) < 0, lambda i: f"bbox {boxes[i].tolist()} has a negative side", "box-inverted"
     )
-    for key, known, noun in (("category_id", category_ids, "category"), ("image_id", image_ids, "image")):
-        given = rows.integers(key)
-        rows.leave_out(
-            np.isin(given, known, invert=True),
-            lambda i, noun=noun, given=given: f"there is no {noun} {given[i]}",  # type: ignore[misc]
-            f"unknown-{noun}",
-        )
+    categories = rows.integers("category_id")
+    unknown = np.isin(categories, category_ids, invert=True)
+    rows.leave_out(unknown, lambda i: f"there is no category {categories[i]}", "unknown-category")
+    images = rows.integers("image_id")
+    unknown = np.isin(images, image_ids, invert=True)
+    rows.leave_out(unknown, lambda i: f"there is no image {images[i]}", "unknown-image")
 
 
 def _are_boxes(values: list[Any]) -> bool:
@@ -231,10 +228,9 @@ def _are_areas(values: list[Any]) -> bool:
 
 
 def _are_keypoints(values: list[Any], count: int) -> bool:
-    given = [value for value in values if value is not None]
-    if not (are_lists(given) and set(map(len, given)) <= {3 * count} and are_numbers(joined(given))):
+    if not (are_lists(values) and set(map(len, values)) <= {3 * count} and are_numbers(joined(values))):
         return False
-    return bool(np.isfinite(floats(given)).all()) and set(islice(joined(given), 2, None, 3)) <= {0, 1, 2}
+    return bool(np.isfinite(floats(values)).all()) and set(islice(joined(values), 2, None, 3)) <= {0, 1, 2}
 
 
 def _check_segmentations(rows: Rows, sizes: IntArray) -> tuple[Outlines, list[str]]:
