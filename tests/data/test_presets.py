@@ -167,7 +167,7 @@ class Holder:
         "{class_path: visionlab.data.presets.large_scale_jitter, init_args: {size: 64, flip_pairs: [[1, 2]]}}",
         "{class_path: visionlab.data.presets.ssd_train}",
         """{class_path: visionlab.data.transforms.SampleAlbumentations, init_args: {transforms: [
-             {class_path: visionlab.data.ssd.ZoomOut, init_args: {fill: [124, 116, 104]}},
+             {class_path: visionlab.data.crops.ZoomOut, init_args: {fill: [124, 116, 104]}},
              {class_path: albumentations.OneOf, init_args: {transforms: [{class_path: albumentations.Blur},
                {class_path: albumentations.RandomResizedCrop, init_args: {size: [10, 10]}}]}}]}}""",
     ],

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -46,12 +47,11 @@ def localization(samples: Sequence[Sample], ids: Ids) -> LocalizationBatch:
 
 
 def detection(samples: Sequence[Sample], ids: Ids) -> DetectionBatch:
-    """Images of any sizes, with their objects."""
-    return {
-        "images": [_tensor(sample["image"]) for sample in samples],
-        "targets": [_target(sample["objects"]) for sample in samples],
-        "ids": torch.from_numpy(ids),
-    }
+    """Images of any sizes, with their objects; all without, if one is."""
+    batch: DetectionBatch = {"images": [_tensor(sample["image"]) for sample in samples], "ids": torch.from_numpy(ids)}
+    if all("objects" in sample for sample in samples):
+        batch["targets"] = [_target(sample["objects"]) for sample in samples]
+    return batch
 
 
 def segmentation(samples: Sequence[Sample], ids: Ids) -> SegmentationBatch:
@@ -65,25 +65,32 @@ def segmentation(samples: Sequence[Sample], ids: Ids) -> SegmentationBatch:
 
 
 def ragged_segmentation(samples: Sequence[Sample], ids: Ids) -> SegmentationBatch:
-    """Images of any sizes with their masks, for evaluation at each mask's own resolution."""
-    return {
+    """Images of any sizes with their masks, for evaluation at each mask's own resolution; all without, if one is."""
+    batch: SegmentationBatch = {
         "images": [_tensor(sample["image"]) for sample in samples],
-        "masks": [torch.from_numpy(sample["mask"]) for sample in samples],
         "ids": torch.from_numpy(ids),
     }
+    if all("mask" in sample for sample in samples):
+        batch["masks"] = [torch.from_numpy(sample["mask"]) for sample in samples]
+    return batch
 
 
 def _stacked(samples: Sequence[Sample]) -> Tensor:
-    """``(B, channels, H, W)``, in memory as ``(B, H, W, channels)``: nothing is moved, and convolutions like it."""
+    """``(B, 3, H, W)``."""
     sizes = {sample["image"].shape for sample in samples}
     if len(sizes) > 1:
         shown = ", ".join(f"{height} x {width}" for height, width, _ in sorted(sizes)[:3])
         raise ValueError(f"the images of a batch differ in size ({shown}): give a transform that crops or resizes them")
-    return torch.from_numpy(np.stack([sample["image"] for sample in samples])).permute(0, 3, 1, 2)
+    (height, width, channels) = sizes.pop()
+    stacked = np.empty((len(samples), channels, height, width), dtype=np.uint8)
+    for planes, sample in zip(stacked, samples, strict=True):
+        cv2.split(sample["image"], list(planes))  # 16 times as fast as numpy's copy of a transposed image
+    return torch.from_numpy(stacked)
 
 
 def _tensor(image: npt.NDArray[np.uint8]) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
+    """``(3, H, W)``."""
+    return _stacked([{"image": image}])[0]
 
 
 def _float32(values: npt.NDArray[np.float64]) -> Tensor:

@@ -32,7 +32,11 @@ class Arrays:
 
     def __getitem__(self, name: str) -> Array:
         if name not in self._opened:
-            self._opened[name] = np.load(self.folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+            path = self.folder / f"{name}.npy"
+            try:
+                self._opened[name] = np.load(path, mmap_mode="r", allow_pickle=False)
+            except (ValueError, EOFError) as error:
+                raise ValueError(f"{path} is damaged: remove its folder, and it is built anew ({error})") from error
         return self._opened[name]
 
     def rows(self, name: str, index: int, offsets: str) -> Array:

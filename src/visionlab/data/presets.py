@@ -4,6 +4,11 @@ They are named in a recipe like classes: ``{class_path: visionlab.data.presets.c
 224}}``. What they do to boxes, masks and keypoints is what :class:`visionlab.data.transforms.SampleAlbumentations`
 says.
 
+Where a preset shrinks an image, OpenCV averages over areas, except in the crop of :func:`classification_train`, which
+is bilinear without antialiasing, for speed. On 60 photographs whose short side is brought to 256, averaging differs
+from Pillow's antialiased bilinear resize by 1.2 of 255 in the mean, and bilinear without antialiasing by 2.7; to 64, by
+2.3 and 9.4.
+
 Evaluation keeps images whose boxes, masks and keypoints are scored in the pixels of the file as they are, and needs no
 transform: detectors and segmenters resize inside, and back.
 """
@@ -12,11 +17,14 @@ import albumentations
 import cv2
 
 from visionlab.data.augmentation import Transform
-from visionlab.data.ssd import RandomIoUCrop, ZoomOut
+from visionlab.data.crops import RandomIoUCrop, ZoomOut
 from visionlab.data.transforms import SampleAlbumentations
 
 _MEAN = (124, 116, 104)
 """ImageNet's mean colour, in [0, 255], which becomes about 0 in most nets."""
+
+_NEAREST = cv2.INTER_NEAREST_EXACT
+"""The pixel whose centre is nearest; INTER_NEAREST takes one up to half a pixel beside."""
 
 
 def classification_train(
@@ -67,7 +75,7 @@ def dense_train(
             ),
             albumentations.RandomCrop(size, size, pad_if_needed=True, fill=_MEAN, fill_mask=255, pad_position="random"),
             albumentations.HorizontalFlip(p=flip),
-            *photometric_distortion(photometric),
+            *(photometric_distortion(photometric) if photometric > 0 else []),
         ]
     )
 
@@ -149,10 +157,6 @@ def photometric_distortion(p: float = 0.5) -> list[albumentations.BasicTransform
     colours = [jitter(saturation=(0.5, 1.5)), jitter(hue=(-0.05, 0.05))]
     orders = [albumentations.Sequential(order, p=1) for order in ([contrast, *colours], [*colours, contrast])]
     return [jitter(brightness=(0.875, 1.125)), albumentations.OneOf(orders, p=1), albumentations.ChannelShuffle(p=p)]
-
-
-_NEAREST = cv2.INTER_NEAREST_EXACT
-"""The pixel whose centre is nearest; INTER_NEAREST takes one up to half a pixel beside."""
 
 
 def _short_side(size: int) -> albumentations.SmallestMaxSize:

@@ -21,7 +21,7 @@ class Objects(TypedDict):
     boxes: ``(n, 4)`` ``float64``, left, top, right, bottom.
     labels: ``(n,)`` ``int64`` in ``0..C-1``.
     ids: ``(n,)`` ``int64``, the data set's own.
-    area: ``(n,)`` ``float64``, the data set's own, in pixels.
+    area: ``(n,)`` ``float64``, the data set's own, in pixels; absent after a transform.
     crowd: ``(n,)`` ``bool``, a region of many objects rather than one: COCO's ``iscrowd``, Open Images' ``IsGroupOf``.
     difficult: ``(n,)`` ``bool``, not counted by VOC's metrics.
     masks: ``(n, H, W)`` ``uint8``, 1 inside.
@@ -56,7 +56,7 @@ class Annotations(TypedDict):
 class Sample(Annotations):
     """An image with its annotations.
 
-    image: ``(H, W, 3)`` ``uint8``, RGB.
+    image: ``(H, W, 3)`` ``uint8``, RGB; ``(H, W, 1)`` in data sets of grey images.
     """
 
     image: npt.NDArray[np.uint8]

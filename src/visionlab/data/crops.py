@@ -1,4 +1,4 @@
-"""The two random crops of SSD as transforms of albumentations, which has neither."""
+"""Random crops of detection that albumentations lacks, as transforms of its kind."""
 
 from typing import Any
 
