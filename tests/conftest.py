@@ -32,8 +32,9 @@ def shared_data() -> Path:
 
 @pytest.fixture(autouse=True)
 def _own_folder(tmp_path, monkeypatch):
-    """Each test works in a folder of its own, and leaves the environment's seed as it was."""
+    """Each test works in a folder of its own, keeps no index elsewhere, and leaves the environment's seed as it was."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("VISIONLAB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PL_GLOBAL_SEED", "0")
 
 

@@ -52,6 +52,7 @@ def as_json(findings: Findings, classes: int) -> dict[str, Any]:
         most; ``height`` and ``width``, each the least, the median and the most.
     """
     splits: dict[str, dict[str, Any]] = {}
+    classes = classes if findings.classes is None else findings.classes
     for split, labels in findings.labels.items():
         counts = np.bincount(labels, minlength=classes)
         histogram = {"total": len(labels), "least": int(counts.min()), "most": int(counts.max())}

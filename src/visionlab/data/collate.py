@@ -47,12 +47,11 @@ def localization(samples: Sequence[Sample], ids: Ids) -> LocalizationBatch:
 
 
 def detection(samples: Sequence[Sample], ids: Ids) -> DetectionBatch:
-    """Images of any sizes, with their objects."""
-    return {
-        "images": [_tensor(sample["image"]) for sample in samples],
-        "targets": [_target(sample["objects"]) for sample in samples],
-        "ids": torch.from_numpy(ids),
-    }
+    """Images of any sizes, with their objects; all without, if one is."""
+    batch: DetectionBatch = {"images": [_tensor(sample["image"]) for sample in samples], "ids": torch.from_numpy(ids)}
+    if all("objects" in sample for sample in samples):
+        batch["targets"] = [_target(sample["objects"]) for sample in samples]
+    return batch
 
 
 def segmentation(samples: Sequence[Sample], ids: Ids) -> SegmentationBatch:
@@ -66,12 +65,14 @@ def segmentation(samples: Sequence[Sample], ids: Ids) -> SegmentationBatch:
 
 
 def ragged_segmentation(samples: Sequence[Sample], ids: Ids) -> SegmentationBatch:
-    """Images of any sizes with their masks, for evaluation at each mask's own resolution."""
-    return {
+    """Images of any sizes with their masks, for evaluation at each mask's own resolution; all without, if one is."""
+    batch: SegmentationBatch = {
         "images": [_tensor(sample["image"]) for sample in samples],
-        "masks": [torch.from_numpy(sample["mask"]) for sample in samples],
         "ids": torch.from_numpy(ids),
     }
+    if all("mask" in sample for sample in samples):
+        batch["masks"] = [torch.from_numpy(sample["mask"]) for sample in samples]
+    return batch
 
 
 def _stacked(samples: Sequence[Sample]) -> Tensor:

@@ -185,9 +185,11 @@ class DiskDataModule(DataModule):
         return image if self.eval_transform is None else self.eval_transform({"image": image}, 0)["image"]
 
     def prepare_data(self) -> None:
-        """Read the annotations of all splits, so that what is wrong with them stops a run before it starts."""
+        """Read the annotations of all splits that have some, so that what is wrong with them stops a run before it
+        starts.
+        """
         splits: tuple[Split, ...] = ("train", "val", "test")
-        for split in splits:
+        for split in splits[: 3 if self.test_has_labels else 2]:
             self.records(split)
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
