@@ -46,7 +46,11 @@ class Place:
         return sorted(path for path in self.root.glob(pattern) if path.is_file())[skip]
 
 
-Attack = Callable[[Place], None]
+Attack = Callable[[Place], list[Path]]
+"""Spoils some files and returns them: the check, or whoever opens the data set, must name each."""
+
+Attacks = list[tuple[str, Attack]]
+"""The names of data sets, and what is done to their twins."""
 
 
 # --- pictures
@@ -126,33 +130,80 @@ def sparse(path: Path) -> None:
 NO_FILES = (pipe, endless, loop, folder, sparse)
 
 
-def spoil_images(pattern: str) -> Attack:
-    """Every kind of bomb, and of what is no file, in the place of some pictures."""
+def named(name: str, attack: Attack) -> Attack:
+    """The same, under a name for the tests."""
 
-    def images(place: Place) -> None:
-        paths = sorted(place.root.glob(pattern))
+    def same(place: Place) -> list[Path]:
+        return attack(place)
+
+    same.__name__ = name
+    return same
+
+
+def no_images(pattern: str) -> Attack:
+    """Bombs of every kind, and what is no file, in the place of pictures."""
+
+    def attack(place: Place) -> list[Path]:
+        paths = sorted(place.root.glob(pattern))[: len(BOMBS) + len(NO_FILES)]
         for path, content in zip(paths, BOMBS.values(), strict=False):
             path.write_bytes(content)
-        for path, spoil in zip(paths[len(BOMBS) :], NO_FILES, strict=False):
+        for path, spoil in zip(paths[len(BOMBS) :], NO_FILES, strict=True):
             spoil(path)
+        harmless = [
+            paths[i] for i, name in enumerate(BOMBS) if name.startswith("png ")
+        ]  # a text or profile of any size
+        return [path for path in paths if path not in harmless]
 
-    return images
+    return named(f"images {pattern}", attack)
+
+
+def no_files(*patterns: str) -> Attack:
+    """A pipe, a device, a loop, a folder and a file without end, each in the place of a file."""
+
+    def attack(place: Place) -> list[Path]:
+        paths = [path for pattern in patterns for path in sorted(place.root.glob(pattern))][: len(NO_FILES)]
+        for path, spoil in zip(paths, NO_FILES, strict=False):
+            spoil(path)
+        return paths
+
+    return named(f"no files {patterns[0]}", attack)
 
 
 def in_place_of(pattern: str, spoil: Callable[[Path], None]) -> Attack:
-    def attack(place: Place) -> None:
-        spoil(place.first(pattern))
+    def attack(place: Place) -> list[Path]:
+        path = place.first(pattern)
+        spoil(path)
+        return [path]
 
-    attack.__name__ = f"{spoil.__name__} {pattern}"
-    return attack
+    return named(f"{spoil.__name__} {pattern}", attack)
 
 
-def with_content(pattern: str, name: str, content: bytes | str) -> Attack:
-    def attack(place: Place) -> None:
-        place.first(pattern).write_bytes(content.encode() if isinstance(content, str) else content)
+def planted(name: str, pattern: str, *contents: bytes | str) -> Attack:
+    """Contents in the place of those of some files; OUTSIDE and CANARY are replaced by those paths."""
 
-    attack.__name__ = f"{name} {pattern}"
-    return attack
+    def attack(place: Place) -> list[Path]:
+        paths = sorted(place.root.glob(pattern))[: len(contents)]
+        for path, content in zip(paths, contents, strict=True):
+            data = content.encode() if isinstance(content, str) else content
+            path.write_bytes(filled(data, place))
+        return paths
+
+    return named(f"{name} {pattern}", attack)
+
+
+def appended(name: str, pattern: str, line: str) -> Attack:
+    """A line more in a file."""
+
+    def attack(place: Place) -> list[Path]:
+        path = place.first(pattern)
+        path.write_bytes(path.read_bytes() + filled(line.encode(), place) + b"\n")
+        return [path]
+
+    return named(f"{name} {pattern}", attack)
+
+
+def filled(content: bytes, place: Place) -> bytes:
+    return content.replace(b"OUTSIDE", bytes(place.outside)).replace(b"CANARY", bytes(place.canary))
 
 
 # --- pickles
@@ -168,34 +219,31 @@ class Runs:
         return self.call
 
 
-def pickled_command(place: Place) -> None:
-    place.first("*/data_batch_1").write_bytes(pickle.dumps({b"data": Runs(os.system, f"touch {place.canary}")}, 2))
+def pickled(name: str, content: Callable[[Place], bytes]) -> Attack:
+    def attack(place: Place) -> list[Path]:
+        path = place.first("*/data_batch_1")
+        path.write_bytes(content(place))
+        return [path]
+
+    return named(f"pickled {name}", attack)
 
 
-def pickled_code(place: Place) -> None:
-    code = f"open({str(place.canary)!r}, 'w')"
-    place.first("*/batches.meta").write_bytes(pickle.dumps(Runs(eval, code), 2))
+PICKLES = (
+    pickled("command", lambda place: pickle.dumps({b"data": Runs(os.system, f"touch {place.canary}")}, 2)),
+    pickled("code", lambda place: pickle.dumps(Runs(eval, f"open({str(place.canary)!r}, 'w')"), 2)),
+    pickled("file", lambda place: pickle.dumps({b"data": Runs(np.fromfile, str(place.outside / "secret"))}, 2)),
+    pickled("memo", lambda place: b"\x80\x02Nr" + struct.pack("<I", 1 << 31) + b"."),
+    pickled("array", lambda place: b"\x80\x02cnumpy\nndarray\n(\x8a\x05\0\0\0\0\x20\x85tR."),
+    pickled("nest", lambda place: b"\x80\x02" + b"]" * 30_000_000 + b"a" * 29_999_999 + b"."),
+    pickled("copies", lambda place: copies()),
+)
 
 
-def pickled_file(place: Place) -> None:
-    inner = Runs(np.fromfile, str(place.outside / "secret"), np.uint8)
-    place.first("*/test_batch").write_bytes(pickle.dumps({b"data": inner, b"labels": []}, 2))
-
-
-def pickled_memo(place: Place) -> None:
-    """Twelve bytes that ask for a table of 2^31 entries."""
-    place.first("*/data_batch_2").write_bytes(b"\x80\x02Nr" + struct.pack("<I", 1 << 31) + b".")
-
-
-def pickled_array(place: Place) -> None:
-    place.first("*/data_batch_3").write_bytes(b"\x80\x02cnumpy\nndarray\n(\x8a\x05\0\0\0\0\x20\x85tR.")
-
-
-def pickled_nest(place: Place) -> None:
-    place.first("*/data_batch_4").write_bytes(b"\x80\x02" + b"]" * 3_000_000 + b"a" * 2_999_999 + b".")
-
-
-PICKLES = (pickled_command, pickled_code, pickled_file, pickled_memo, pickled_array, pickled_nest)
+def copies() -> bytes:
+    """10 MB of text that is copied a thousand times."""
+    text = b"X" + struct.pack("<I", 10_000_000) + b"x" * 10_000_000 + b"q\0"
+    copy = b"c_codecs\nencode\nh\0X\6\0\0\0latin1\x86R"
+    return b"\x80\x02" + text + b"0](" + copy * 1000 + b"e."
 
 
 @functools.cache
@@ -204,10 +252,11 @@ def zeros() -> bytes:
     return gzip.compress(bytes(1 << 26))
 
 
-def gzip_bomb(place: Place) -> None:
+def gzip_bomb(place: Place) -> list[Path]:
     """5 MB that unpack to 5 GB and begin like images."""
-    start = gzip.compress(bytes([0, 0, 8, 3]) + struct.pack(">III", 1 << 28, 28, 28))
-    place.first("MNIST/raw/train-images*").write_bytes(start + zeros() * 80)
+    path = place.first("MNIST/raw/train-images*")
+    path.write_bytes(gzip.compress(bytes([0, 0, 8, 3]) + struct.pack(">III", 1 << 28, 28, 28)) + zeros() * 80)
+    return [path]
 
 
 # --- archives and arrays
@@ -321,33 +370,19 @@ ARRAYS: dict[str, Callable[[Place], bytes]] = {
 }
 
 
-# --- CamVid
+# --- what is planted where
 
-
-def camvid_line(name: str, line: str) -> Attack:
-    def attack(place: Place) -> None:
-        listing = place.root / "CamVid" / "train.txt"
-        listing.write_text(listing.read_text() + line.format(outside=place.outside) + "\n")
-
-    attack.__name__ = name
-    return attack
-
-
-def camvid_mask_bomb(place: Place) -> None:
-    place.first("CamVid/trainannot/*").write_bytes(png(SIDE, SIDE, 0, bytes(10_000_000)))
-
-
-ATTACKS: list[tuple[str, Attack, str]] = [
-    ("camvid", spoil_images("CamVid/train/*.png"), "is not read"),
-    ("camvid", camvid_mask_bomb, "50000 x 50000"),
-    ("camvid", camvid_line("upwards", "x/../secret.png x/../secret.png"), "train.txt, line 25"),
-    ("camvid", camvid_line("absolute", "/secret.png {outside}/../secret.png"), "train.txt, line 25"),
-    ("camvid", camvid_line("null", "train/\0.png"), "train.txt, line 25"),
-    ("camvid", camvid_line("long", "a" * 10_000_000), "train.txt, line 25"),
-    *(("camvid", in_place_of("CamVid/train.txt", spoil), "train.txt") for spoil in NO_FILES),
-    *(("camvid", in_place_of("CamVid/trainannot/*", spoil), "trainannot") for spoil in NO_FILES),
-    *(("cifar10", spoil, "cifar-10-batches-py/") for spoil in PICKLES),
-    *(("cifar10", in_place_of("*/data_batch_1", spoil), "data_batch_1") for spoil in NO_FILES),
-    ("mnist", gzip_bomb, "train-images"),
-    *(("mnist", in_place_of("MNIST/raw/train-images*", spoil), "train-images") for spoil in NO_FILES),
+ATTACKS: Attacks = [
+    ("camvid", no_images("CamVid/train/*.png")),
+    ("camvid", planted("bomb", "CamVid/trainannot/*", png(SIDE, SIDE, 0, bytes(1_000_000)))),
+    ("camvid", appended("upwards", "CamVid/train.txt", "x/../secret.png x/../secret.png")),
+    ("camvid", appended("absolute", "CamVid/train.txt", "/secret.png OUTSIDE/../secret.png")),
+    ("camvid", appended("null", "CamVid/train.txt", "train/\0.png")),
+    ("camvid", appended("long", "CamVid/train.txt", "a" * 10_000_000)),
+    *(("camvid", in_place_of("CamVid/train.txt", spoil)) for spoil in NO_FILES),
+    ("camvid", no_files("CamVid/trainannot/*")),
+    *(("cifar10", attack) for attack in PICKLES),
+    ("cifar10", no_files("*/data_batch_?")),
+    ("mnist", gzip_bomb),
+    ("mnist", no_files("MNIST/raw/*")),
 ]
