@@ -15,6 +15,7 @@ from typing import NoReturn, Protocol
 
 from visionlab.data.download import Remote, extract, fetch
 from visionlab.data.layouts.xml import Element, read_xml
+from visionlab.data.plain import plain_size
 
 CLASSES = (
     "aeroplane",
@@ -44,6 +45,9 @@ SEGMENTATION_CLASSES = ("background", *CLASSES)
 """Indices of the palette; 255 is void."""
 
 YEARS = range(2007, 2013)
+
+MAX_BYTES = 1 << 24
+"""Of a list: thirty times the longest of VOC's."""
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
@@ -186,7 +190,7 @@ def read_list(path: Path, report: Report) -> list[str]:
         FileNotFoundError: if there is no such file.
     """
     names: dict[str, int] = {}
-    for line, words in _lines(path):
+    for line, words in _lines(path, report):
         name = _name(words, 1, path, line, report)
         if name is None:
             continue
@@ -213,7 +217,7 @@ def read_class_list(path: Path, report: Report) -> dict[str, int]:
         FileNotFoundError: if there is no such file.
     """
     labels: dict[str, int] = {}
-    for line, words in _lines(path):
+    for line, words in _lines(path, report):
         name = _name(words, 2, path, line, report)
         if name is None:
             continue
@@ -282,7 +286,12 @@ def download(root: Path) -> None:
         extract(fetch(archive.remote, root, f"visionlab data download voc --root {root}"), root)
 
 
-def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+def _lines(path: Path, report: Report) -> Iterator[tuple[int, list[str]]]:
+    try:
+        plain_size(path, MAX_BYTES)
+    except ValueError as error:
+        report("malformed-file", str(error), path)
+        return
     with path.open(encoding="utf-8", errors="replace") as file:
         for line, text in enumerate(file, start=1):
             if words := text.split():
