@@ -1,6 +1,8 @@
 """Attacks on the families whose annotations are XML, JSON and CSV."""
 
 import json
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -82,6 +84,25 @@ def looped_folder(pattern: str, followed: bool) -> Attack:
     return named(f"loop of folders {pattern}", attack)
 
 
+def matlab(kind: int, content: bytes, length: int | None = None) -> bytes:
+    """A file of MATLAB with one element."""
+    head = b"MATLAB 5.0".ljust(124) + b"\0\1IM"
+    return head + struct.pack("<II", kind, len(content) if length is None else length) + content
+
+
+def of_the_devkit(name: str, content: bytes) -> Attack:
+    """ImageNet's table of classes, where Kaggle's lists are not."""
+
+    def attack(place: Place) -> list[Path]:
+        (place.root / "LOC_synset_mapping.txt").unlink()
+        (place.root / "LOC_val_solution.csv").unlink()
+        path = place.root / "ILSVRC2012_devkit_t12" / "data" / "meta.mat"
+        path.write_bytes(content)
+        return [path]
+
+    return named(f"matlab {name}", attack)
+
+
 VOC, ILSVRC = "VOCdevkit/VOC2007", "ILSVRC"
 INSTANCES = "annotations/instances_train2017.json"
 SEGMENTS = "annotations/train-annotations-object-segmentation.csv"
@@ -103,6 +124,9 @@ ATTACKS: Attacks = [
     ("imagenet", planted("xml", f"{ILSVRC}/Annotations/CLS-LOC/train/*/*.xml", *XML)),
     ("imagenet", no_files(f"{ILSVRC}/Annotations/CLS-LOC/train/*/*.xml")),
     *(("imagenet", in_place_of(name, sparse)) for name in LISTS),
+    ("imagenet", of_the_devkit("bomb", matlab(15, zlib.compress(bytes(1 << 28), 9)))),
+    ("imagenet", of_the_devkit("length", matlab(14, bytes(100), length=0xFFFFFFF0))),
+    ("imagenet", of_the_devkit("nest", matlab(14, b"\x0e\0\0\0\xff\xff\0\0" * 100_000))),
     ("imagenet", appended("upwards", "LOC_synset_mapping.txt", "../../outside secret")),
     ("imagenet", appended("upwards", "LOC_val_solution.csv", "../../../outside/secret,n01440764 1 1 9 9")),
     ("imagenet", looped_folder(f"{ILSVRC}/Data/CLS-LOC/train/*", followed=False)),
