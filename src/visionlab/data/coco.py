@@ -5,15 +5,14 @@ these has official metrics yet: the weights of the least validation loss are the
 """
 
 from abc import abstractmethod
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from torchmetrics import Metric
 
 from visionlab.data import collate
-from visionlab.data.augmentation import Transform
 from visionlab.data.base import Split
-from visionlab.data.disk import BadSample, DiskDataModule
+from visionlab.data.disk import DiskDataModule
 from visionlab.data.layouts.coco import (
     CLASSES,
     CLASSES91,
@@ -37,12 +36,7 @@ class COCO(DiskDataModule):
         root: the folder with ``annotations``, and with the folders of images, themselves or below ``images``.
         batch_size: images per process and training step.
         year: 2017, or 2014, which divides the same images otherwise.
-        eval_batch_size: images per process and evaluation step; ``batch_size`` if None.
-        num_workers: processes per loader.
-        train_transform: what is done to training samples, if anything.
-        eval_transform: what is done to samples that are evaluated or predicted, if anything.
-        on_bad_sample: whether an image that cannot be read stops the run, or is left out, counted and logged.
-        max_skipped: of how many images, in all splits together and on each process, that stops the run after all.
+        arguments: those of :class:`visionlab.data.disk.DiskDataModule`.
     """
 
     monitor = "loss"
@@ -53,23 +47,9 @@ class COCO(DiskDataModule):
         root: str,
         batch_size: int,
         year: Year = 2017,
-        eval_batch_size: int | None = None,
-        num_workers: int = 2,
-        train_transform: Transform | None = None,
-        eval_transform: Transform | None = None,
-        on_bad_sample: BadSample = "raise",
-        max_skipped: int = 100,
+        **arguments: Any,
     ) -> None:
-        super().__init__(
-            root,
-            batch_size,
-            eval_batch_size,
-            num_workers,
-            train_transform,
-            eval_transform,
-            on_bad_sample,
-            max_skipped,
-        )
+        super().__init__(root, batch_size, **arguments)
         if year not in (2014, 2017):
             raise ValueError(f"year must be 2014 or 2017, not {year}")
         self.year: Year = year
@@ -90,12 +70,7 @@ class COCOObjects(COCO):
             labels of torchvision's weights, whose first output is the background.
         keep_empty: whether training images without a box of more than a pixel are kept; torchvision's references leave
             them out.
-        eval_batch_size: images per process and evaluation step; ``batch_size`` if None.
-        num_workers: processes per loader.
-        train_transform: what is done to training samples, if anything.
-        eval_transform: what is done to samples that are evaluated or predicted, if anything.
-        on_bad_sample: whether an image that cannot be read stops the run, or is left out, counted and logged.
-        max_skipped: of how many images, in all splits together and on each process, that stops the run after all.
+        arguments: those of :class:`visionlab.data.disk.DiskDataModule`.
     """
 
     train_collate = staticmethod(collate.detection)
@@ -108,24 +83,9 @@ class COCOObjects(COCO):
         year: Year = 2017,
         coco91: bool = False,
         keep_empty: bool = True,
-        eval_batch_size: int | None = None,
-        num_workers: int = 2,
-        train_transform: Transform | None = None,
-        eval_transform: Transform | None = None,
-        on_bad_sample: BadSample = "raise",
-        max_skipped: int = 100,
+        **arguments: Any,
     ) -> None:
-        super().__init__(
-            root,
-            batch_size,
-            year,
-            eval_batch_size,
-            num_workers,
-            train_transform,
-            eval_transform,
-            on_bad_sample,
-            max_skipped,
-        )
+        super().__init__(root, batch_size, year, **arguments)
         self.coco91, self.keep_empty = coco91, keep_empty
 
     @property
@@ -176,16 +136,11 @@ class COCOKeypoints(COCO):
         year: 2017, or 2014, which divides the same images otherwise.
         keep_empty: whether training images with fewer than ten labelled keypoints are kept, which most images are;
             torchvision's references leave them out.
-        eval_batch_size: images per process and evaluation step; ``batch_size`` if None.
-        num_workers: processes per loader.
-        train_transform: what is done to training samples, if anything.
-        eval_transform: what is done to samples that are evaluated or predicted, if anything.
-        on_bad_sample: whether an image that cannot be read stops the run, or is left out, counted and logged.
-        max_skipped: of how many images, in all splits together and on each process, that stops the run after all.
 
     Attributes:
         keypoints: their names.
         flip_pairs: those that a mirror exchanges, as transforms want them.
+        arguments: those of :class:`visionlab.data.disk.DiskDataModule`.
     """
 
     classes = ("person",)
@@ -201,24 +156,9 @@ class COCOKeypoints(COCO):
         batch_size: int,
         year: Year = 2017,
         keep_empty: bool = False,
-        eval_batch_size: int | None = None,
-        num_workers: int = 2,
-        train_transform: Transform | None = None,
-        eval_transform: Transform | None = None,
-        on_bad_sample: BadSample = "raise",
-        max_skipped: int = 100,
+        **arguments: Any,
     ) -> None:
-        super().__init__(
-            root,
-            batch_size,
-            year,
-            eval_batch_size,
-            num_workers,
-            train_transform,
-            eval_transform,
-            on_bad_sample,
-            max_skipped,
-        )
+        super().__init__(root, batch_size, year, **arguments)
         self.keep_empty = keep_empty
 
     def records(self, split: Split) -> Records:
@@ -240,12 +180,7 @@ class COCOSegmentation(COCO):
         year: 2017, or 2014, which divides the same images otherwise.
         voc_classes: whether the classes are the 20 of PASCAL VOC and all else is background, as for the weights of
             torchvision's segmentation nets, rather than the 80 categories.
-        eval_batch_size: images per process and evaluation step; ``batch_size`` if None.
-        num_workers: processes per loader.
-        train_transform: what is done to training samples, if anything.
-        eval_transform: what is done to samples that are evaluated or predicted, if anything.
-        on_bad_sample: whether an image that cannot be read stops the run, or is left out, counted and logged.
-        max_skipped: of how many images, in all splits together and on each process, that stops the run after all.
+        arguments: those of :class:`visionlab.data.disk.DiskDataModule`.
     """
 
     train_collate = staticmethod(collate.segmentation)
@@ -257,24 +192,9 @@ class COCOSegmentation(COCO):
         batch_size: int,
         year: Year = 2017,
         voc_classes: bool = False,
-        eval_batch_size: int | None = None,
-        num_workers: int = 2,
-        train_transform: Transform | None = None,
-        eval_transform: Transform | None = None,
-        on_bad_sample: BadSample = "raise",
-        max_skipped: int = 100,
+        **arguments: Any,
     ) -> None:
-        super().__init__(
-            root,
-            batch_size,
-            year,
-            eval_batch_size,
-            num_workers,
-            train_transform,
-            eval_transform,
-            on_bad_sample,
-            max_skipped,
-        )
+        super().__init__(root, batch_size, year, **arguments)
         self.voc_classes = voc_classes
 
     @property

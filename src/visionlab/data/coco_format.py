@@ -1,14 +1,14 @@
 """Any images with boxes in COCO's format (https://cocodataset.org/#format-data)."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torchmetrics import Metric
 
 from visionlab.data import collate
-from visionlab.data.augmentation import Transform
 from visionlab.data.base import Split
-from visionlab.data.disk import BadSample, DiskDataModule
+from visionlab.data.disk import DiskDataModule
 from visionlab.data.layouts.coco import ObjectRecords, open_folder
 from visionlab.data.packed import Arrays
 from visionlab.data.sample import Records
@@ -30,12 +30,7 @@ class COCOFormatDetection(DiskDataModule):
         val_annotations: their file.
         test_images: the folder of images to test on; ``val_images`` if None.
         test_annotations: their file; ``val_annotations`` if None.
-        eval_batch_size: images per process and evaluation step; ``batch_size`` if None.
-        num_workers: processes per loader.
-        train_transform: what is done to training samples, if anything.
-        eval_transform: what is done to samples that are evaluated or predicted, if anything.
-        on_bad_sample: whether an image that cannot be read stops the run, or is left out, counted and logged.
-        max_skipped: of how many images, in all splits together and on each process, that stops the run after all.
+        arguments: those of :class:`visionlab.data.disk.DiskDataModule`.
     """
 
     monitor = "loss"
@@ -53,23 +48,9 @@ class COCOFormatDetection(DiskDataModule):
         val_annotations: str = "annotations/val.json",
         test_images: str | None = None,
         test_annotations: str | None = None,
-        eval_batch_size: int | None = None,
-        num_workers: int = 2,
-        train_transform: Transform | None = None,
-        eval_transform: Transform | None = None,
-        on_bad_sample: BadSample = "raise",
-        max_skipped: int = 100,
+        **arguments: Any,
     ) -> None:
-        super().__init__(
-            root,
-            batch_size,
-            eval_batch_size,
-            num_workers,
-            train_transform,
-            eval_transform,
-            on_bad_sample,
-            max_skipped,
-        )
+        super().__init__(root, batch_size, **arguments)
         if (test_images is None) != (test_annotations is None):
             raise ValueError("test_images and test_annotations belong together: give both or none")
         val = (val_images, val_annotations)

@@ -1,13 +1,12 @@
 """Any folder of images: your own classes, or images without labels."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from torchmetrics import Metric
 
 from visionlab.data import collate
-from visionlab.data.augmentation import Transform
 from visionlab.data.base import Split
-from visionlab.data.disk import BadSample, DiskDataModule
+from visionlab.data.disk import DiskDataModule
 from visionlab.data.layouts import folder
 from visionlab.metrics.classification import SingleLabel
 
@@ -19,40 +18,12 @@ class FolderDataModule(DiskDataModule):
     Args:
         root: the folder.
         batch_size: images per process and training step.
-        eval_batch_size: images per process and evaluation step; ``batch_size`` if None.
-        num_workers: processes per loader.
-        train_transform: what is done to training samples, if anything.
-        eval_transform: what is done to samples that are evaluated or predicted, if anything.
-        on_bad_sample: whether an image that cannot be read stops the run, or is left out, counted and logged.
-        max_skipped: of how many images, in all splits together and on each process, that stops the run after all.
-        prepared: the folder that ``visionlab data prepare`` wrote; None reads the files themselves.
         val_fraction: the share of the images that is held out, in (0, 1).
+        arguments: those of :class:`visionlab.data.disk.DiskDataModule`.
     """
 
-    def __init__(
-        self,
-        root: str,
-        batch_size: int,
-        eval_batch_size: int | None = None,
-        num_workers: int = 2,
-        train_transform: Transform | None = None,
-        eval_transform: Transform | None = None,
-        on_bad_sample: BadSample = "raise",
-        max_skipped: int = 100,
-        prepared: str | None = None,
-        val_fraction: float = 0.1,
-    ) -> None:
-        super().__init__(
-            root,
-            batch_size,
-            eval_batch_size,
-            num_workers,
-            train_transform,
-            eval_transform,
-            on_bad_sample,
-            max_skipped,
-            prepared,
-        )
+    def __init__(self, root: str, batch_size: int, val_fraction: float = 0.1, **arguments: Any) -> None:
+        super().__init__(root, batch_size, **arguments)
         if not 0 < val_fraction < 1:
             raise ValueError(f"val_fraction must lie between 0 and 1, not {val_fraction}")
         self.val_fraction = val_fraction

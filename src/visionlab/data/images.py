@@ -133,7 +133,7 @@ def read_mask(path: Path) -> UInt8Array:
     check_png_rows(header, data, path)
     try:
         with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
-            return np.asarray(image).astype(np.uint8, copy=False)
+            return np.array(image, dtype=np.uint8)
     except Exception as error:  # Pillow's readers raise whatever they stumble over
         raise ValueError(f"{path} is not a whole image: {one_line(error)}") from error
 

@@ -1,22 +1,31 @@
 """Open Images v4 to v7 (Kuznetsova et al. 2020): boxes, masks, and image labels that people verified."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from torchmetrics import Metric
 
 from visionlab.data import collate
-from visionlab.data.augmentation import Transform
 from visionlab.data.base import Split
-from visionlab.data.disk import BadSample, DiskDataModule
+from visionlab.data.disk import DiskDataModule
 from visionlab.data.layouts.openimages import OpenImages, Vocabulary
 from visionlab.data.layouts.openimages_classes import Classes
 from visionlab.data.layouts.openimages_records import Boxes, ImageLabels, Masks, MissingImages
 from visionlab.metrics.classification import MultiLabel
 
 
-class _Chosen(DiskDataModule):
-    """What the three tasks share: a vocabulary, some classes of it, and what becomes of missing images."""
+class OpenImagesObjects(DiskDataModule):
+    """What the tasks share: some classes of a vocabulary, and what becomes of missing images.
+
+    Args:
+        root: the folder of the data set: see :mod:`visionlab.data.layouts.openimages`.
+        batch_size: images per process and training step.
+        classes: names or ids (``/m/01g317``) of the classes, in the order of the labels; None for all 601.
+            Training then keeps the images that show one of them; evaluation keeps all, for false positives count.
+        missing_images: whether images of which the file is missing stop the run before it starts, or are left out with
+            a warning that says how many. Most have a part of the 1.7 million training images.
+        arguments: those of :class:`visionlab.data.disk.DiskDataModule`.
+    """
 
     vocabulary: Vocabulary = "boxable"
 
@@ -24,18 +33,11 @@ class _Chosen(DiskDataModule):
         self,
         root: str,
         batch_size: int,
-        eval_batch_size: int | None,
-        num_workers: int,
-        train_transform: Transform | None,
-        eval_transform: Transform | None,
-        on_bad_sample: BadSample,
-        max_skipped: int,
-        classes: list[str] | None,
-        missing_images: MissingImages,
+        classes: list[str] | None = None,
+        missing_images: MissingImages = "raise",
+        **arguments: Any,
     ) -> None:
-        super().__init__(
-            root, batch_size, eval_batch_size, num_workers, train_transform, eval_transform, on_bad_sample, max_skipped
-        )
+        super().__init__(root, batch_size, **arguments)
         if classes is not None and not classes:
             raise ValueError("classes is empty: name at least one, or leave it out for all")
         if missing_images not in ("raise", "leave_out"):
@@ -61,57 +63,17 @@ class _Chosen(DiskDataModule):
         return self._classes
 
 
-class OpenImagesDetection(_Chosen):
+class OpenImagesDetection(OpenImagesObjects):
     """Objects in images: ``iscrowd`` marks groups of more than five objects (``IsGroupOf``).
 
     Boxes are the file's own numbers times the size of the image. The other flags of a box (occluded, truncated,
     depiction, inside) are kept in the index. There is no official metric yet: the loss says which weights are best.
-
-    Args:
-        root: the folder of the data set: see :mod:`visionlab.data.layouts.openimages`.
-        batch_size: images per process and training step.
-        eval_batch_size: images per process and evaluation step; ``batch_size`` if None.
-        num_workers: processes per loader.
-        train_transform: what is done to training samples, if anything.
-        eval_transform: what is done to samples that are evaluated or predicted, if anything.
-        on_bad_sample: whether an image that cannot be read stops the run, or is left out, counted and logged.
-        max_skipped: of how many images, in all splits together and on each process, that stops the run after all.
-        classes: names or ids (``/m/01g317``) of the classes, in the order of the labels; None for all 601.
-            Training then keeps the images that show one of them; evaluation keeps all, for false positives count.
-        missing_images: whether images of which the file is missing stop the run before it starts, or are left out with
-            a warning that says how many. Most have a part of the 1.7 million training images.
     """
 
     monitor = "loss"
     mode: Literal["max", "min"] = "min"
     train_collate = staticmethod(collate.detection)
     eval_collate = staticmethod(collate.detection)
-
-    def __init__(
-        self,
-        root: str,
-        batch_size: int,
-        eval_batch_size: int | None = None,
-        num_workers: int = 2,
-        train_transform: Transform | None = None,
-        eval_transform: Transform | None = None,
-        on_bad_sample: BadSample = "raise",
-        max_skipped: int = 100,
-        classes: list[str] | None = None,
-        missing_images: MissingImages = "raise",
-    ) -> None:
-        super().__init__(
-            root,
-            batch_size,
-            eval_batch_size,
-            num_workers,
-            train_transform,
-            eval_transform,
-            on_bad_sample,
-            max_skipped,
-            classes,
-            missing_images,
-        )
 
     def records(self, split: Split) -> Boxes:
         """Open one split: the images in the publisher's list, or those with a box where there is no list."""
@@ -122,56 +84,16 @@ class OpenImagesDetection(_Chosen):
         return {}
 
 
-class OpenImagesInstances(_Chosen):
+class OpenImagesInstances(OpenImagesObjects):
     """Objects with masks, in the images that have any; objects with a box alone are not among them, nor are groups.
 
     Masks are brought to the size of the image. There is no official metric yet: the loss says which weights are best.
-
-    Args:
-        root: the folder of the data set: see :mod:`visionlab.data.layouts.openimages`.
-        batch_size: images per process and training step.
-        eval_batch_size: images per process and evaluation step; ``batch_size`` if None.
-        num_workers: processes per loader.
-        train_transform: what is done to training samples, if anything.
-        eval_transform: what is done to samples that are evaluated or predicted, if anything.
-        on_bad_sample: whether an image that cannot be read stops the run, or is left out, counted and logged.
-        max_skipped: of how many images, in all splits together and on each process, that stops the run after all.
-        classes: names or ids (``/m/01g317``) of the classes, in the order of the labels; None for all 601.
-            Training then keeps the images that show one of them; evaluation keeps all, for false positives count.
-        missing_images: whether images of which the file is missing stop the run before it starts, or are left out with
-            a warning that says how many. Most have a part of the 1.7 million training images.
     """
 
     monitor = "loss"
     mode: Literal["max", "min"] = "min"
     train_collate = staticmethod(collate.detection)
     eval_collate = staticmethod(collate.detection)
-
-    def __init__(
-        self,
-        root: str,
-        batch_size: int,
-        eval_batch_size: int | None = None,
-        num_workers: int = 2,
-        train_transform: Transform | None = None,
-        eval_transform: Transform | None = None,
-        on_bad_sample: BadSample = "raise",
-        max_skipped: int = 100,
-        classes: list[str] | None = None,
-        missing_images: MissingImages = "raise",
-    ) -> None:
-        super().__init__(
-            root,
-            batch_size,
-            eval_batch_size,
-            num_workers,
-            train_transform,
-            eval_transform,
-            on_bad_sample,
-            max_skipped,
-            classes,
-            missing_images,
-        )
 
     def records(self, split: Split) -> Masks:
         """Open one split."""
@@ -182,7 +104,7 @@ class OpenImagesInstances(_Chosen):
         return {}
 
 
-class OpenImagesMultiLabel(_Chosen):
+class OpenImagesMultiLabel(OpenImagesObjects):
     """The classes that people verified to be in an image (1) or not to be (0); of the others nothing is known (NaN).
 
     Images without any verified label are not in the tables.
@@ -190,18 +112,13 @@ class OpenImagesMultiLabel(_Chosen):
     Args:
         root: the folder of the data set: see :mod:`visionlab.data.layouts.openimages`.
         batch_size: images per process and training step.
-        eval_batch_size: images per process and evaluation step; ``batch_size`` if None.
-        num_workers: processes per loader.
-        train_transform: what is done to training samples, if anything.
-        eval_transform: what is done to samples that are evaluated or predicted, if anything.
-        on_bad_sample: whether an image that cannot be read stops the run, or is left out, counted and logged.
-        max_skipped: of how many images, in all splits together and on each process, that stops the run after all.
         classes: names or ids (``/m/01g317``) of classes, in the order of the labels; None for all of the vocabulary.
             Images of which none of them was verified are left out then.
         missing_images: whether images of which the file is missing stop the run before it starts, or are left out with
             a warning that says how many. Most have a part of the 1.7 million training images.
         vocabulary: all classes of image labels, about 20,000, or the 601 that also have boxes; each has a table of its
             own.
+        arguments: those of :class:`visionlab.data.disk.DiskDataModule`.
     """
 
     monitor = "multi_label/mAP"
@@ -213,28 +130,12 @@ class OpenImagesMultiLabel(_Chosen):
         self,
         root: str,
         batch_size: int,
-        eval_batch_size: int | None = None,
-        num_workers: int = 2,
-        train_transform: Transform | None = None,
-        eval_transform: Transform | None = None,
-        on_bad_sample: BadSample = "raise",
-        max_skipped: int = 100,
         classes: list[str] | None = None,
         missing_images: MissingImages = "raise",
         vocabulary: Vocabulary = "all",
+        **arguments: Any,
     ) -> None:
-        super().__init__(
-            root,
-            batch_size,
-            eval_batch_size,
-            num_workers,
-            train_transform,
-            eval_transform,
-            on_bad_sample,
-            max_skipped,
-            classes,
-            missing_images,
-        )
+        super().__init__(root, batch_size, classes, missing_images, **arguments)
         if vocabulary not in ("all", "boxable"):
             raise ValueError(f"vocabulary must be all or boxable, not {vocabulary!r}")
         self.vocabulary = vocabulary

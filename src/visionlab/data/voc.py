@@ -9,14 +9,13 @@ says how to train on everything.
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from torchmetrics import Metric
 
 from visionlab.data import collate
-from visionlab.data.augmentation import Transform
 from visionlab.data.base import Split
-from visionlab.data.disk import BadSample, DiskDataModule
+from visionlab.data.disk import DiskDataModule
 from visionlab.data.layouts.voc import CLASSES, SEGMENTATION_CLASSES, ImageSet
 from visionlab.data.layouts.voc_records import open_boxes, open_images, open_instances, open_labels, open_masks
 from visionlab.data.sample import Records
@@ -71,16 +70,11 @@ class VOCClassification(_Voc):
     Args:
         root: the folder of ``VOCdevkit``, or ``VOCdevkit`` itself, or the folder of one year.
         batch_size: images per process and training step.
-        eval_batch_size: images per process and evaluation step; ``batch_size`` if None.
-        num_workers: processes per loader.
-        train_transform: what is done to training samples, if anything.
-        eval_transform: what is done to samples that are evaluated or predicted, if anything.
-        on_bad_sample: whether an image that cannot be read stops the run, or is left out, counted and logged.
-        max_skipped: of how many images, in all splits together and on each process, that stops the run after all.
         train_sets: of ``ImageSets/Main``. Papers train on ``[2007/trainval]``, which includes the default ``val_set``:
             report the last weights then, for nothing tells the best.
         val_set: of ``ImageSets/Main``.
         test_set: of ``ImageSets/Main``. Those of 2008 and later have no labels.
+        arguments: those of :class:`visionlab.data.disk.DiskDataModule`.
     """
 
     monitor = "voc07_11pt/mAP"
@@ -94,19 +88,12 @@ class VOCClassification(_Voc):
         self,
         root: str,
         batch_size: int,
-        eval_batch_size: int | None = None,
-        num_workers: int = 2,
-        train_transform: Transform | None = None,
-        eval_transform: Transform | None = None,
-        on_bad_sample: BadSample = "raise",
-        max_skipped: int = 100,
         train_sets: Sequence[str] = ("2007/train",),
         val_set: str = "2007/val",
         test_set: str = "2007/test",
+        **arguments: Any,
     ) -> None:
-        super().__init__(
-            root, batch_size, eval_batch_size, num_workers, train_transform, eval_transform, on_bad_sample, max_skipped
-        )
+        super().__init__(root, batch_size, **arguments)
         self._choose(train_sets, val_set, test_set)
 
     def metrics(self) -> dict[str, Metric]:
@@ -125,17 +112,12 @@ class VOCDetection(_Voc):
     Args:
         root: the folder of ``VOCdevkit``, or ``VOCdevkit`` itself, or the folder of one year.
         batch_size: images per process and training step.
-        eval_batch_size: images per process and evaluation step; ``batch_size`` if None.
-        num_workers: processes per loader.
-        train_transform: what is done to training samples, if anything.
-        eval_transform: what is done to samples that are evaluated or predicted, if anything.
-        on_bad_sample: whether an image that cannot be read stops the run, or is left out, counted and logged.
-        max_skipped: of how many images, in all splits together and on each process, that stops the run after all.
         train_sets: of ``ImageSets/Main``. "07+12" in papers is ``[2007/trainval, 2012/trainval]``, 16,551 images, which
             include those of the default ``val_set``: report the last weights then, for nothing tells the best. The
             default is 07+12 without them, 14,041 images.
         val_set: of ``ImageSets/Main``.
         test_set: of ``ImageSets/Main``. Those of 2008 and later have no labels.
+        arguments: those of :class:`visionlab.data.disk.DiskDataModule`.
     """
 
     monitor = "loss"
@@ -149,19 +131,12 @@ class VOCDetection(_Voc):
         self,
         root: str,
         batch_size: int,
-        eval_batch_size: int | None = None,
-        num_workers: int = 2,
-        train_transform: Transform | None = None,
-        eval_transform: Transform | None = None,
-        on_bad_sample: BadSample = "raise",
-        max_skipped: int = 100,
         train_sets: Sequence[str] = ("2007/train", "2012/trainval"),
         val_set: str = "2007/val",
         test_set: str = "2007/test",
+        **arguments: Any,
     ) -> None:
-        super().__init__(
-            root, batch_size, eval_batch_size, num_workers, train_transform, eval_transform, on_bad_sample, max_skipped
-        )
+        super().__init__(root, batch_size, **arguments)
         self._choose(train_sets, val_set, test_set)
 
     def metrics(self) -> dict[str, Metric]:
@@ -178,15 +153,10 @@ class VOCInstances(_Voc):
     Args:
         root: the folder of ``VOCdevkit``, or ``VOCdevkit`` itself, or the folder of one year.
         batch_size: images per process and training step.
-        eval_batch_size: images per process and evaluation step; ``batch_size`` if None.
-        num_workers: processes per loader.
-        train_transform: what is done to training samples, if anything.
-        eval_transform: what is done to samples that are evaluated or predicted, if anything.
-        on_bad_sample: whether an image that cannot be read stops the run, or is left out, counted and logged.
-        max_skipped: of how many images, in all splits together and on each process, that stops the run after all.
         train_sets: of ``ImageSets/Segmentation``. The images of 2007 are also in the sets of 2012, with other names.
         val_set: of ``ImageSets/Segmentation``.
         test_set: of ``ImageSets/Segmentation``. The default has no labels, and is only read to predict.
+        arguments: those of :class:`visionlab.data.disk.DiskDataModule`.
     """
 
     monitor = "loss"
@@ -200,19 +170,12 @@ class VOCInstances(_Voc):
         self,
         root: str,
         batch_size: int,
-        eval_batch_size: int | None = None,
-        num_workers: int = 2,
-        train_transform: Transform | None = None,
-        eval_transform: Transform | None = None,
-        on_bad_sample: BadSample = "raise",
-        max_skipped: int = 100,
         train_sets: Sequence[str] = ("2012/train",),
         val_set: str = "2012/val",
         test_set: str = "2012/test",
+        **arguments: Any,
     ) -> None:
-        super().__init__(
-            root, batch_size, eval_batch_size, num_workers, train_transform, eval_transform, on_bad_sample, max_skipped
-        )
+        super().__init__(root, batch_size, **arguments)
         self._choose(train_sets, val_set, test_set)
 
     def metrics(self) -> dict[str, Metric]:
@@ -228,16 +191,11 @@ class VOCSegmentation(_Voc):
     Args:
         root: the folder of ``VOCdevkit``, or ``VOCdevkit`` itself, or the folder of one year.
         batch_size: images per process and training step.
-        eval_batch_size: images per process and evaluation step; ``batch_size`` if None.
-        num_workers: processes per loader.
-        train_transform: what is done to training samples, if anything.
-        eval_transform: what is done to samples that are evaluated or predicted, if anything.
-        on_bad_sample: whether an image that cannot be read stops the run, or is left out, counted and logged.
-        max_skipped: of how many images, in all splits together and on each process, that stops the run after all.
         train_sets: of ``ImageSets/Segmentation``. ``[2012/trainaug]`` are the 10,582 images of VOC and SBD, where
             ``trainaug.txt`` and the masks in ``SegmentationClassAug`` have been put: ``visionlab data info voc``.
         val_set: of ``ImageSets/Segmentation``.
         test_set: of ``ImageSets/Segmentation``. The default has no labels, and is only read to predict.
+        arguments: those of :class:`visionlab.data.disk.DiskDataModule`.
     """
 
     monitor = "loss"
@@ -252,19 +210,12 @@ class VOCSegmentation(_Voc):
         self,
         root: str,
         batch_size: int,
-        eval_batch_size: int | None = None,
-        num_workers: int = 2,
-        train_transform: Transform | None = None,
-        eval_transform: Transform | None = None,
-        on_bad_sample: BadSample = "raise",
-        max_skipped: int = 100,
         train_sets: Sequence[str] = ("2012/train",),
         val_set: str = "2012/val",
         test_set: str = "2012/test",
+        **arguments: Any,
     ) -> None:
-        super().__init__(
-            root, batch_size, eval_batch_size, num_workers, train_transform, eval_transform, on_bad_sample, max_skipped
-        )
+        super().__init__(root, batch_size, **arguments)
         self._choose(train_sets, val_set, test_set)
 
     def metrics(self) -> dict[str, Metric]:

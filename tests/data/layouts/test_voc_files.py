@@ -1,5 +1,7 @@
+import os
 import re
 import shutil
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +9,9 @@ import pytest
 from PIL import Image
 from torchvision.datasets.voc import DATASET_YEAR_DICT
 
+from visionlab.data.download import Remote, md5
 from visionlab.data.images import read_image
-from visionlab.data.layouts.voc import ARCHIVES, CLASSES, ImageSet, download, read_annotation, refuse
+from visionlab.data.layouts.voc import ARCHIVES, CLASSES, Archive, ImageSet, download, read_annotation, refuse
 from visionlab.data.layouts.voc_check import check
 from visionlab.data.layouts.voc_records import (
     open_boxes,
@@ -132,6 +135,13 @@ def remove_annotation(root):
     return path
 
 
+def pipe(root):
+    path = year(root) / "ImageSets" / "Main" / "train.txt"
+    path.unlink()
+    os.mkfifo(path)
+    return path
+
+
 def cropped(path):
     Image.open(path).crop((0, 0, 50, 40)).save(path)
 
@@ -167,6 +177,7 @@ WRONG = {  # what is changed, the finding, and what cannot be opened then
     "odd name": (listed("train", lambda lines: [*lines, "*?"]), "malformed-file", "boxes"),
     "no image": (listed("train", lambda lines: []), "malformed-file", "boxes"),
     "no such image": (listed("train", lambda lines: [*lines, "424242"]), "missing-image", "boxes"),
+    "a pipe for a list": (pipe, "malformed-file", "boxes"),
     "label of 2": (listed("cat_train", lambda lines: [f"{lines[0][:-2]} 2", *lines[1:]]), "malformed-file", "labels"),
     "no label": (listed("cat_train", lambda lines: lines[1:]), "missing-annotation", "labels"),
     "label of nobody": (listed("cat_train", lambda lines: [*lines, "424242 1"]), "unknown-image", "labels"),
@@ -343,6 +354,23 @@ def test_labels_are_made_of_objects_where_no_class_has_a_list(root):
 
 def test_a_download_leaves_other_data_alone(root):
     with pytest.raises(ValueError, match=r"trainval\.txt has 25 images, not the official 5,011"):
+        download(root)
+
+
+def test_a_download_unpacks_what_is_not_there_yet(twin, monkeypatch):
+    root = Path("new")
+    root.mkdir()
+    with tarfile.open(root / "some.tar", "w") as tar:
+        tar.add(twin / "VOCdevkit" / "VOC2007", "VOCdevkit/VOC2007")
+    remote = Remote("some.tar", (root / "some.tar").stat().st_size, md5(root / "some.tar"), ())
+    archive = Archive(remote, "VOCdevkit/VOC2007", ImageSet(2007, "trainval"), 25)
+    monkeypatch.setattr("visionlab.data.layouts.voc.ARCHIVES", (archive,))
+    download(root)
+    assert check(root).errors == []
+    (root / "some.tar").unlink()
+    download(root)  # has nothing to do
+    next((year(root) / "JPEGImages").glob("*.jpg")).rename("gone.jpg")
+    with pytest.raises(OSError, match=r"some\.tar could not be downloaded"):
         download(root)
 
 

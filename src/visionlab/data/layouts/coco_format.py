@@ -46,7 +46,7 @@ class Content:
         file_names: ``N``.
         category_ids: ``(C,)``, ascending.
         category_names: ``C``.
-        keypoint_names: ``K``, of the category that has keypoints; none if there is no such.
+        keypoint_names: ``K``; none unless all categories have keypoints.
         ids: ``(n,)``, by image.
         places: ``(n,)``, ascending: the image of each object, in ``0..N-1``.
         labels: ``(n,)``, the category of each, in ``0..C-1``.
@@ -55,7 +55,7 @@ class Content:
         crowd: ``(n,)``, False where the file does not say.
         outlines: the polygons.
         rles: ``n`` compressed run lengths, empty where there are polygons or nothing.
-        keypoints: ``(n, K, 3)``, zeros where the file has none.
+        keypoints: ``(n, K, 3)``.
     """
 
     image_ids: IntArray
@@ -112,38 +112,35 @@ def read_coco(path: Path, report: Report) -> Content:
     images = _images(Rows(path, document, "images", "image", report))
     rows = Rows(path, document, "annotations", "annotation", report)
     image_ids, category_ids = images.integers("id"), categories.integers("id")
-    names: list[str] = next((row["keypoints"] for row in categories.rows if row.get("keypoints")), [])
+    listed = categories.column("keypoints")
+    names: list[str] = listed[0] if listed and all(listed) else []
     _check_annotations(rows, category_ids, image_ids, len(names))
     sizes = np.stack([images.integers("height"), images.integers("width")], axis=1)
     outlines, rles = _check_segmentations(rows, sizes[np.searchsorted(image_ids, rows.integers("image_id"))])
 
-    annotations = rows.rows
-    boxes = floats([row["bbox"] for row in annotations]).reshape(-1, 4)
+    boxes = floats(rows.column("bbox")).reshape(-1, 4)
     area = boxes[:, 2] * boxes[:, 3]
-    given = [i for i, row in enumerate(annotations) if row.get("area") is not None]
-    area[given] = floats([[annotations[i]["area"] for i in given]])
-    keypoints = np.zeros((len(annotations), len(names), 3))
-    if names:
-        given = [i for i, row in enumerate(annotations) if row.get("keypoints") is not None]
-        keypoints[given] = floats([annotations[i]["keypoints"] for i in given]).reshape(-1, len(names), 3)
+    given = [i for i, value in enumerate(rows.column("area")) if value is not None]
+    area[given] = floats([[rows.column("area")[i] for i in given]])
+    keypoints = floats(rows.column("keypoints")) if names else np.zeros(0)
     places = np.searchsorted(image_ids, rows.integers("image_id"))
     order = np.argsort(places, kind="stable")  # last, for what lies together in the file lies together in memory
     return Content(
         image_ids=image_ids,
         sizes=sizes,
-        file_names=[row["file_name"] for row in images.rows],
+        file_names=images.column("file_name"),
         category_ids=category_ids,
-        category_names=[row["name"] for row in categories.rows],
+        category_names=categories.column("name"),
         keypoint_names=names,
         ids=rows.integers("id")[order],
         places=places[order],
         labels=np.searchsorted(category_ids, rows.integers("category_id"))[order],
         boxes=boxes[order],
         area=area[order],
-        crowd=np.array([row.get("iscrowd") == 1 for row in annotations], np.bool_)[order],
+        crowd=np.array([flag == 1 for flag in rows.column("iscrowd")], np.bool_)[order],
         outlines=outlines.take(order),
         rles=[rles[i] for i in order.tolist()],
-        keypoints=keypoints[order],
+        keypoints=keypoints.reshape(len(rows), len(names), 3)[order],
     )
 
 
@@ -153,9 +150,9 @@ def _categories(rows: Rows) -> Rows:
     rows.require("name", are_names, "a name", kind)
     rows.require("keypoints", lambda values: all(map(_is_names, values)), "a list of names", kind)
     rows.leave_out_repeated()
-    if len({len(names) for row in rows.rows if (names := row.get("keypoints"))}) > 1:
+    if len({len(names) for names in rows.column("keypoints") if names}) > 1:
         raise ValueError(f"{rows.path} has categories with several numbers of keypoints; expected one")
-    rows.rows = sorted(rows.rows, key=lambda row: int(row["id"]))
+    rows.sort()
     return rows
 
 
@@ -177,7 +174,7 @@ def _images(rows: Rows) -> Rows:
         kind,
     )
     rows.leave_out_repeated()
-    rows.rows = sorted(rows.rows, key=lambda row: int(row["id"]))
+    rows.sort()
     return rows
 
 
@@ -205,17 +202,16 @@ def _check_annotations(rows: Rows, category_ids: IntArray, image_ids: IntArray, 
         expected = f"{keypoints} times x, y, and 0, 1 or 2"
         rows.require("keypoints", lambda values: _are_keypoints(values, keypoints), expected, "malformed-keypoints")
     rows.leave_out_repeated()
-    boxes = floats([row["bbox"] for row in rows.rows]).reshape(-1, 4)
+    boxes = floats(rows.column("bbox")).reshape(-1, 4)
     rows.leave_out(
         boxes[:, 2:].min(1, initial=0) < 0, lambda i: f"bbox {boxes[i].tolist()} has a negative side", "box-inverted"
     )
-    for key, known, noun in (("category_id", category_ids, "category"), ("image_id", image_ids, "image")):
-        given = rows.integers(key)
-        rows.leave_out(
-            np.isin(given, known, invert=True),
-            lambda i, noun=noun, given=given: f"there is no {noun} {given[i]}",  # type: ignore[misc]
-            f"unknown-{noun}",
-        )
+    categories = rows.integers("category_id")
+    unknown = np.isin(categories, category_ids, invert=True)
+    rows.leave_out(unknown, lambda i: f"there is no category {categories[i]}", "unknown-category")
+    images = rows.integers("image_id")
+    unknown = np.isin(images, image_ids, invert=True)
+    rows.leave_out(unknown, lambda i: f"there is no image {images[i]}", "unknown-image")
 
 
 def _are_boxes(values: list[Any]) -> bool:
@@ -232,15 +228,14 @@ def _are_areas(values: list[Any]) -> bool:
 
 
 def _are_keypoints(values: list[Any], count: int) -> bool:
-    given = [value for value in values if value is not None]
-    if not (are_lists(given) and set(map(len, given)) <= {3 * count} and are_numbers(joined(given))):
+    if not (are_lists(values) and set(map(len, values)) <= {3 * count} and are_numbers(joined(values))):
         return False
-    return bool(np.isfinite(floats(given)).all()) and set(islice(joined(given), 2, None, 3)) <= {0, 1, 2}
+    return bool(np.isfinite(floats(values)).all()) and set(islice(joined(values), 2, None, 3)) <= {0, 1, 2}
 
 
 def _check_segmentations(rows: Rows, sizes: IntArray) -> tuple[Outlines, list[str]]:
     """Check what depends on the sizes of the images ``(n, 2)``; returns the outlines and the run lengths."""
-    segmentations = [row.get("segmentation") for row in rows.rows]
+    segmentations = rows.column("segmentation")
     outlines = Outlines.of(segmentations)
     reasons: dict[int, str] = {}
     rles = [""] * len(segmentations)

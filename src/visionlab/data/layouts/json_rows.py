@@ -67,9 +67,6 @@ class Rows:
         noun: what a row is, for messages.
         report: is told of each row that is left out.
 
-    Attributes:
-        rows: those that are left.
-
     Raises:
         ValueError: if there is no such list.
     """
@@ -79,16 +76,26 @@ class Rows:
         rows = document.get(key)
         if not isinstance(rows, list):
             raise ValueError(f"{path} has no list {key!r}; it has {', '.join(map(shown, list(document)[:9]))}")
-        self.rows: list[Row] = rows
+        self._rows: list[Row] = rows
+        self._columns: dict[str, list[Any]] = {}
         if not set(map(type, rows)) <= {dict}:
-            self.rows = [row for row in rows if isinstance(row, dict)]
+            self._rows = [row for row in rows if isinstance(row, dict)]
             for at, row in enumerate(rows):
                 if not isinstance(row, dict):
                     report("malformed-file", f"{path}, {key}[{at}] is {shown(row)}, not an object", None)
 
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def column(self, key: str) -> list[Any]:
+        """The value of each row that is left, None where it is absent."""
+        if key not in self._columns:
+            self._columns[key] = [row.get(key) for row in self._rows]
+        return self._columns[key]
+
     def integers(self, key: str) -> npt.NDArray[np.int64]:
         """A column that was required to be integers."""
-        return np.array([row[key] for row in self.rows], np.int64)
+        return np.array(self.column(key), np.int64)
 
     def require(self, key: str, have: Callable[[list[Any]], bool], expected: str, kind: str) -> None:
         """Keep the rows whose value has a form.
@@ -99,7 +106,7 @@ class Rows:
             expected: the form, in words.
             kind: of the defect.
         """
-        values = [row.get(key) for row in self.rows]
+        values = self.column(key)
         if not have(values):
             wrong = np.array([not have([value]) for value in values])
             self.leave_out(wrong, lambda i: f"{key} is {shown(values[i])}, not {expected}", kind)
@@ -114,9 +121,15 @@ class Rows:
         """
         if wrong.any():
             for i in np.flatnonzero(wrong).tolist():
-                id = shown(self.rows[i].get("id"))
+                id = shown(self._rows[i].get("id"))
                 self.report(kind, f"{self.path}, {self.noun} {id}: {why(i)}", id)
-            self.rows = [row for row, bad in zip(self.rows, wrong.tolist(), strict=True) if not bad]
+            self._rows = [row for row, bad in zip(self._rows, wrong.tolist(), strict=True) if not bad]
+            self._columns = {}
+
+    def sort(self) -> None:
+        """Put the rows in the order of their ``id``."""
+        self._rows = [self._rows[i] for i in np.argsort(self.integers("id")).tolist()]
+        self._columns = {}
 
     def leave_out_repeated(self) -> None:
         """Leave out rows whose ``id`` an earlier row has."""

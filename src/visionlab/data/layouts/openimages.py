@@ -19,7 +19,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from visionlab.data.download import Remote, fetch
+from visionlab.data.download import SILENCE, Remote, fetch
 from visionlab.data.layouts.openimages_classes import Classes, chosen, read_ancestors, read_classes
 from visionlab.data.layouts.openimages_records import Boxes, ImageLabels, Masks, MissingImages, open_view
 from visionlab.data.layouts.openimages_tables import (
@@ -72,6 +72,9 @@ ADDRESSES = (
     "v7/oidv7-train-annotations-human-imagelabels.csv",
     "v7/oidv7-val-annotations-human-imagelabels.csv",
     "v7/oidv7-test-annotations-human-imagelabels.csv",
+    "v5/train-annotations-human-imagelabels-boxable.csv",
+    "v5/validation-annotations-human-imagelabels-boxable.csv",
+    "v5/test-annotations-human-imagelabels-boxable.csv",
     "v5/train-annotations-object-segmentation.csv",
     "v5/validation-annotations-object-segmentation.csv",
     "v5/test-annotations-object-segmentation.csv",
@@ -271,16 +274,26 @@ def download(root: Path) -> None:
     Raises:
         OSError: if a table cannot be had; the message says which file to put where.
     """
+    command = f"visionlab data download openimages --root {root}"
     for address in ADDRESSES:
         url, path = f"{STORAGE}/{address}", f"annotations/{address.rpartition('/')[2]}"
         if not (root / path).is_file():
-            fetch(Remote(path, _size(url), None, (url,)), root, f"visionlab data download openimages --root {root}")
+            try:
+                size = _size(url)
+            except OSError as error:
+                raise OSError(
+                    f"{root / path} could not be downloaded ({url}: {error}): put it there by hand"
+                ) from error
+            fetch(Remote(path, size, None, (url,)), root, command)
 
 
 def _size(url: str) -> int:
     request = urllib.request.Request(url, method="HEAD", headers={"User-Agent": "visionlab"})
-    with urllib.request.urlopen(request, timeout=20) as response:
-        return int(response.headers["Content-Length"])
+    with urllib.request.urlopen(request, timeout=SILENCE) as response:
+        length = response.headers["Content-Length"]
+    if length is None:
+        raise OSError("the server does not say its size")
+    return int(length)
 
 
 def read_images(path: Path, split: Split, report: Report) -> Array:

@@ -114,10 +114,11 @@ def _check_split(
         )
     images = known.copy()
     for kind, path in tables.items():
-        seen = _Seen(path, kind, known if kind != "all labels" else set(), limited)
+        # the table of all labels is of nine million images, most of them without a box
+        of_split = kind != "all labels" or not images
+        seen = _Seen(path, kind, known if kind != "all labels" else set(), of_split, limited)
         limited.attempt(path, partial(seen.add_all, readers[kind](path)))
-        if kind != "all labels" or not images:  # which are of nine million images, most of them without a box
-            images |= seen.images
+        images |= seen.images
         if kind == "boxes":
             findings.labels[split] = np.concatenate([np.empty(0, np.int64), *seen.labels])
         if kind == "masks":
@@ -153,8 +154,8 @@ class _Paths(Sequence[Path]):
 class _Seen:
     """What a table names."""
 
-    def __init__(self, path: Path, kind: Kind, known: set[bytes], limited: _Limited) -> None:
-        self.path, self.kind, self.known, self.limited = path, kind, known, limited
+    def __init__(self, path: Path, kind: Kind, known: set[bytes], of_split: bool, limited: _Limited) -> None:
+        self.path, self.kind, self.known, self.of_split, self.limited = path, kind, known, of_split, limited
         self.images: set[bytes] = set()
         self.labels: list[npt.NDArray[np.int64]] = []
         self.masks: dict[bytes, bytes] = {}
@@ -171,7 +172,8 @@ class _Seen:
                 says = f"{self.path}, line {line}, image {name!r}: not in the list of images of the split"
                 self.limited.report("unknown-image", says, self.path, line=line, id=name)
                 here.discard(stranger)
-        self.images |= here
+        if self.of_split:
+            self.images |= here
         if self.kind == "boxes":
             self.labels.append(columns["labels"].astype(np.int64))
             self._note_boxes(lines, columns["boxes"])

@@ -46,8 +46,8 @@ SEGMENTATION_CLASSES = ("background", *CLASSES)
 
 YEARS = range(2007, 2013)
 
-MAX_BYTES = 1 << 24
-"""Of a list: thirty times the longest of VOC's."""
+MAX_LIST_BYTES = 1 << 24
+"""Of a list: a million images, and VOC's longest has 11,540."""
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
@@ -130,8 +130,8 @@ class VocObject:
     Attributes:
         label: in ``0..19``.
         box: left, top, right, bottom, in pixels and between them. The file has the indices of the first and the last
-            column and row inside, and the top-left pixel is (1, 1) (development kit, detection task), so 1 is taken
-            from ``xmin`` and ``ymin``.
+            column and row inside, and the top-left pixel is (1, 1) (development kit of 2012, section 4.3), so 1 is
+            taken from ``xmin`` and ``ymin``.
         difficult: hard to recognise without context; not counted in evaluation.
         truncated: the box does not show the whole object.
         occluded: something else covers much of it.
@@ -288,7 +288,7 @@ def download(root: Path) -> None:
 
 def _lines(path: Path, report: Report) -> Iterator[tuple[int, list[str]]]:
     try:
-        plain_size(path, MAX_BYTES)
+        plain_size(path, MAX_LIST_BYTES)
     except ValueError as error:
         report("malformed-file", str(error), path)
         return

@@ -106,7 +106,9 @@ class Boxed(VocRecords):
 
 
 class Instances(VocRecords):
-    """Images with ``objects`` that have masks too. Pixel value k of ``SegmentationObject`` is the k-th ``<object>``."""
+    """Images with ``objects`` that have masks too: pixel value k of ``SegmentationObject`` is of the k-th ``<object>``
+    (development kit of 2012, section 2.6).
+    """
 
     def annotations(self, index: int) -> Annotations:
         objects = _objects(self.index, index)
