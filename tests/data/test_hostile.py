@@ -132,6 +132,22 @@ def check_and_read(name: str, root: Path) -> list[str]:
     return said
 
 
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda place: os.system("true"),
+        lambda place: (place.outside / "secret").read_bytes(),
+        lambda place: (place.outside / "new").touch(),
+        lambda place: place.root.with_name("beside").write_bytes(b""),
+        lambda place: b"x" * (1 << 30),
+    ],
+    ids=["runs", "reads", "makes", "writes", "fills"],
+)
+def test_harm_is_noticed(place, harm):
+    with pytest.raises(AssertionError):
+        survive(place, lambda: [str(type(harm(place)))])
+
+
 @pytest.mark.parametrize("name", ARCHIVES)
 def test_a_hostile_archive_does_no_harm(place, name):
     place.root.mkdir()
