@@ -289,7 +289,6 @@ BOXES = {
     ),
     "deep": (lambda r: write(an_xml(r), b"<annotation>" * 9_000), "malformed-file", "nested"),
     "long": (lambda r: write(an_xml(r), b"<annotation>" + b" " * 2_000_000), "malformed-file", "the limit is"),
->>>>>>> camvid
 }
 
 
