@@ -17,16 +17,9 @@ from visionlab.data.presets import classification_eval, classification_train
 from visionlab.data.twins.imagenet import CLASSES, make
 
 
-@pytest.fixture(autouse=True)
-def _cache(monkeypatch, tmp_path):
-    monkeypatch.setenv("VISIONLAB_CACHE", str(tmp_path / "cache"))
-
-
 @pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("twin") / "imagenet"
-    make(folder, 30, 0)
-    return folder
+def root(twins):
+    return twins("imagenet", 30)
 
 
 @pytest.mark.parametrize("family", [ImageNet, ImageNetLocalization])
