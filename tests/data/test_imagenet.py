@@ -14,7 +14,7 @@ from visionlab.cli import main
 from visionlab.data.imagenet import ImageNet, ImageNetLocalization
 from visionlab.data.images import read_image
 from visionlab.data.presets import classification_eval, classification_train
-from visionlab.data.twins.imagenet import CLASSES, make
+from visionlab.data.twins.imagenet import CLASSES
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ from PIL import Image
 
 from visionlab.data.openimages import OpenImagesDetection, OpenImagesInstances, OpenImagesMultiLabel
 from visionlab.data.presets import classification_eval
-from visionlab.data.twins.openimages import make
 
 TASKS = (OpenImagesDetection, OpenImagesInstances, OpenImagesMultiLabel)
 
