@@ -69,7 +69,7 @@ def test_detection_in_both_numberings(root, split):
             assert mine["boxes"].dtype == torch.float32
             assert mine["boxes"].shape == (len(mine["labels"]), 4)
             assert [ids[label] for label in mine["labels"]] == (theirs["labels"] + 1).tolist()
-            assert set(mine) == {"boxes", "labels", "iscrowd", "area"}
+            assert set(mine) == {"boxes", "labels", "iscrowd", "area", "ids", "xywh"}
             counts.append(len(mine["labels"]))
     assert min(counts) == 0
 
