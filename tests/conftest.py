@@ -4,6 +4,8 @@ import os
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["WANDB_MODE"] = "offline"
 
+import functools
+import pkgutil
 import signal
 import socket
 import time
@@ -17,6 +19,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 import visionlab.experiment  # noqa: F401  # imported before any fork, for it takes ten seconds
 from visionlab.cli import main
+from visionlab.cli.data import read_card
 
 torch.set_num_threads(1)
 
@@ -30,10 +33,24 @@ def shared_data() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def twins(tmp_path_factory) -> Callable[..., Path]:
+    """Gives the twin of a data set, written at most once: not to be changed, but copied."""
+
+    @functools.cache
+    def twin(name: str, images: int = 24, seed: int = 0) -> Path:
+        root = tmp_path_factory.mktemp("twin") / name
+        pkgutil.resolve_name(str(read_card(name).make))(root, images, seed)
+        return root
+
+    return twin
+
+
 @pytest.fixture(autouse=True)
 def _own_folder(tmp_path, monkeypatch):
-    """Each test works in a folder of its own, and leaves the environment's seed as it was."""
+    """Each test works in a folder of its own, keeps no index elsewhere, and leaves the environment's seed as it was."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("VISIONLAB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PL_GLOBAL_SEED", "0")
 
 

@@ -65,7 +65,12 @@ def assert_equal(one, other):
     assert one.keys() == other.keys()
     for name, value in one.items():
         assert value.dtype == other[name].dtype
-        assert torch.equal(value.nan_to_num(-1), other[name].nan_to_num(-1)), name
+        expected = other[name]
+        if value.is_sparse:
+            value, expected = value.coalesce(), expected.coalesce()
+            assert torch.equal(value.indices(), expected.indices()), name
+            value, expected = value.values(), expected.values()
+        assert torch.equal(value.nan_to_num(-1), expected.nan_to_num(-1)), name
 
 
 # unequal shares and batch sizes; (positions, batch size, padding at the end)

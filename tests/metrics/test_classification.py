@@ -187,6 +187,32 @@ def test_unknown_labels_equal_torchmetrics():
     torch.testing.assert_close(metrics["average_precision_per_class"].float(), expected)
 
 
+def test_few_known_labels_of_many_classes_take_little_memory_and_score_as_if_all_were_kept():
+    generator = torch.Generator().manual_seed(2)
+    images, classes = 300, 5_000
+    labels = torch.full((images, classes), torch.nan)
+    known = torch.randint(classes, (images, 8), generator=generator) // 50 * 50  # so that classes have several
+    labels.scatter_(1, known, torch.randint(2, (images, 8), generator=generator).float())
+    logits = torch.randn(images, classes, generator=generator)
+    logits[3, known[3, 0]] = 0  # is kept, like the labels that are 0
+    metric = MultiLabel(classes)
+    for rows in torch.arange(images).split(64):
+        metric.update({"logits": logits[rows]}, {"labels": labels[rows], "ids": rows})
+    assert max(value._nnz() for batch in metric.batches for value in batch.values() if value.is_sparse) <= 64 * 8
+    metrics = metric.compute()
+    torch.testing.assert_close(metric.records["labels"].to_dense(), labels.nan_to_num(0), rtol=0, atol=0)
+    is_known = ~labels.isnan()
+    expected = [
+        average_precision(logits[is_known[:, c], c], labels[is_known[:, c], c] > 0) if is_known[:, c].any() else None
+        for c in range(0, classes, 50)
+    ]
+    for c, value in zip(range(0, classes, 50), expected, strict=True):
+        assert value is None or torch.equal(
+            metrics["average_precision_per_class"][c].nan_to_num(-1), value.nan_to_num(-1)
+        )
+    assert metrics["average_precision_per_class"].isnan().sum() >= classes - classes // 50
+
+
 def test_no_label_is_known():
     metrics = evaluate(MultiLabel(2), torch.zeros(3, 2), torch.full((3, 2), torch.nan))
     assert metrics["mAP"].isnan()

@@ -66,7 +66,7 @@ def fetch(remote: Remote, root: Path, command: str) -> Path:
         OSError: if no address gives the file; the message says which file to put where.
     """
     path = root / remote.path
-    if path.is_file() and _is_right(path, remote):
+    if path.is_file() and is_right(path, remote):
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
@@ -80,7 +80,7 @@ def fetch(remote: Remote, root: Path, command: str) -> Path:
         except (OSError, http.client.HTTPException) as error:
             failures.append(f"{url}: {error}")
             continue
-        if _is_right(part, remote):
+        if is_right(part, remote):
             part.replace(path)
             return path
         part.unlink()
@@ -95,7 +95,8 @@ def fetch(remote: Remote, root: Path, command: str) -> Path:
     )
 
 
-def _is_right(path: Path, remote: Remote) -> bool:
+def is_right(path: Path, remote: Remote) -> bool:
+    """Whether a file has the size and the checksum that its publisher gives."""
     return path.stat().st_size == remote.size and (remote.md5 is None or md5(path) == remote.md5)
 
 

@@ -6,7 +6,6 @@ gives a picture for a JPEG that is cut off.
 """
 
 import io
-import stat
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from visionlab.data.headers import MAX_PIXELS, check_png_rows, check_whole, one_line, read_header
+from visionlab.data.plain import plain_size
 
 UInt8Array = npt.NDArray[np.uint8]
 
@@ -60,13 +60,8 @@ def read_file(path: Path, most: int = -1) -> bytes:
         FileNotFoundError: if there is no such file.
         ValueError: if it is empty, is no plain file, or is larger than :data:`MAX_BYTES`.
     """
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode):
-        raise ValueError(f"{path} is not a file")
-    if status.st_size == 0:
+    if plain_size(path, MAX_BYTES) == 0:
         raise ValueError(f"{path} is not a whole image: it is empty")
-    if status.st_size > MAX_BYTES:
-        raise ValueError(f"{path} is not read: it has {status.st_size:,} bytes, and the limit is {MAX_BYTES:,}")
     with path.open("rb", buffering=0) as file:
         return file.read(most)
 
@@ -138,7 +133,7 @@ def read_mask(path: Path) -> UInt8Array:
     check_png_rows(header, data, path)
     try:
         with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
-            return np.asarray(image).astype(np.uint8, copy=False)
+            return np.array(image, dtype=np.uint8)
     except Exception as error:  # Pillow's readers raise whatever they stumble over
         raise ValueError(f"{path} is not a whole image: {one_line(error)}") from error
 

@@ -8,8 +8,8 @@ Indices are kept outside the data set's folder, which may be read-only, shared o
 ``$VISIONLAB_CACHE``, else ``$XDG_CACHE_HOME/visionlab``, else ``~/.cache/visionlab``. They may be deleted between runs.
 """
 
+import functools
 import hashlib
-import json
 import os
 import shutil
 import tempfile
@@ -32,7 +32,11 @@ class Arrays:
 
     def __getitem__(self, name: str) -> Array:
         if name not in self._opened:
-            self._opened[name] = np.load(self.folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+            path = self.folder / f"{name}.npy"
+            try:
+                self._opened[name] = np.load(path, mmap_mode="r", allow_pickle=False)
+            except (ValueError, EOFError) as error:
+                raise ValueError(f"{path} is damaged: remove its folder, and it is built anew ({error})") from error
         return self._opened[name]
 
     def rows(self, name: str, index: int, offsets: str) -> Array:
@@ -96,13 +100,15 @@ def open_index(name: str, sources: Sequence[Path], build: Callable[[Path], None]
         OSError: if a source is missing, or the index cannot be written; the message says how to choose another folder.
     """
     digest = hashlib.sha256(name.encode())
+    resolved = functools.cache(Path.resolve)  # which costs more than the rest
     for source in sources:
         stat = source.stat()
-        digest.update(json.dumps([str(source.resolve()), stat.st_size, stat.st_mtime_ns]).encode())
-    folder = _cache() / f"{name}-{digest.hexdigest()[:32]}"
-    if not folder.is_dir():
-        _build(folder, build)
-    return Arrays(folder)
+        folder = resolved(source.parent)
+        digest.update(f"{folder}/{source.name} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+    index = _cache() / f"{name}-{digest.hexdigest()[:32]}"
+    if not index.is_dir():
+        _build(index, build)
+    return Arrays(index)
 
 
 def _build(folder: Path, build: Callable[[Path], None]) -> None:

@@ -38,7 +38,10 @@ class ByImage(Metric):
 
     @abstractmethod
     def record(self, predictions: Any, batch: Any) -> dict[str, Tensor]:
-        """What to keep about each image of a batch: by name, ``(B, ...)``. Depends on nothing but that image."""
+        """What to keep about each image of a batch: by name, ``(B, ...)``. Depends on nothing but that image.
+
+        Where little is known of each image, sparse tensors keep only that.
+        """
 
     @abstractmethod
     def evaluate(self, records: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -51,9 +54,9 @@ class ByImage(Metric):
             predictions: as :mod:`visionlab.batch` gives it for the task.
             batch: likewise.
         """
-        counts = (batch["ids"] != PADDING).cpu()
+        counts = (batch["ids"] != PADDING).cpu().nonzero()[:, 0]
         kept = {"ids": batch["ids"], **self.record(predictions, batch)}
-        self.batches.append({name: value.detach().cpu()[counts] for name, value in kept.items()})
+        self.batches.append({name: value.detach().cpu().index_select(0, counts) for name, value in kept.items()})
 
     def compute(self) -> dict[str, Tensor]:
         """The metrics, by name, on the CPU: scalars, ``(C,)`` vectors, matrices. torchmetrics makes one entry a scalar.
@@ -73,7 +76,7 @@ class ByImage(Metric):
                 f"image {int(twice[0])} was added more than once: call reset() before each evaluation, "
                 f"and give an image that a sampler repeats the id {PADDING}"
             )
-        self.records = {name: value[order] for name, value in records.items()}
+        self.records = {name: value.index_select(0, order) for name, value in records.items()}
         return self.evaluate(self.records)
 
     def forward(self, *args: Any, **kwargs: Any) -> NoReturn:

@@ -75,8 +75,9 @@ class MultiLabel(ByImage):
     for a class without positives among them; ``mAP``, its mean over the other classes; and ``nll``, the binary
     cross-entropy (nats) averaged over all known labels.
 
-    ``records`` holds ``labels`` and ``logits``, ``(N, C)``, and ``nll``, each image's mean over its known labels (NaN
-    if it has none). In the order by score, a NaN logit comes last.
+    ``records`` holds ``labels`` and ``logits``, ``(N, C)`` sparse tensors of the known labels alone (of thousands of
+    classes an image has few), and ``nll``, each image's mean over its known labels (NaN if it has none). In the order
+    by score, a NaN logit comes last.
 
     Args:
         num_classes: at least 1.
@@ -95,24 +96,26 @@ class MultiLabel(ByImage):
         _check_classes(logits, self.num_classes)
         known = ~labels.isnan()
         each = F.binary_cross_entropy_with_logits(logits, labels.nan_to_num(0), reduction="none")
-        return {"labels": labels, "logits": logits, "nll": each.where(known, 0).sum(dim=1) / known.sum(dim=1)}
+        return {
+            "labels": _sparse(labels, known),
+            "logits": _sparse(logits, known),
+            "nll": each.where(known, 0).sum(dim=1) / known.sum(dim=1),
+        }
 
     def evaluate(self, records: dict[str, Tensor]) -> dict[str, Tensor]:
         """What the class says under ``compute``."""
-        logits, labels = records["logits"], records["labels"]
-        known = ~labels.isnan()
-        by_class = torch.stack(
-            [
-                average_precision(logits[known[:, c], c], labels[known[:, c], c] > 0, self.area)
-                for c in range(self.num_classes)
-            ]
-        )
-        known_per_image = known.sum(dim=1)
+        logits, labels = records["logits"].coalesce(), records["labels"].coalesce()  # brings both into one order
+        images, classes = labels.indices()
+        by_class = classes.argsort(stable=True)
+        counts = classes.bincount(minlength=self.num_classes).tolist()
+        scores, positive = (torch.split(one[by_class], counts) for one in (logits.values(), labels.values() > 0))
+        precisions = torch.stack([average_precision(*one, self.area) for one in zip(scores, positive, strict=True)])
+        known_per_image = images.bincount(minlength=len(labels))
         total = (records["nll"].double() * known_per_image)[known_per_image > 0].numpy().sum()
         return {
-            "mAP": _mean(by_class[~by_class.isnan()]),
+            "mAP": _mean(precisions[~precisions.isnan()]),
             "nll": torch.tensor(total, dtype=torch.float64) / known_per_image.sum(),
-            "average_precision_per_class": by_class,
+            "average_precision_per_class": precisions,
         }
 
 
@@ -186,6 +189,11 @@ def average_precision(scores: Tensor, positive: Tensor, area: Area = step_area) 
     true = positive[order].cumsum(0)[last_of_ties].numpy()
     taken = last_of_ties.nonzero()[:, 0].numpy() + 1
     return torch.tensor(area(true / taken, true / true[-1]), dtype=torch.float64)
+
+
+def _sparse(values: Tensor, known: Tensor) -> Tensor:
+    """Keep the known entries, zeros among them."""
+    return torch.sparse_coo_tensor(known.nonzero().T, values[known], values.shape, check_invariants=True)
 
 
 def _mean(values: Tensor) -> Tensor:

@@ -22,8 +22,10 @@ def step_area(precision: FloatArray, recall: FloatArray) -> float:
 
 def eleven_point_area(precision: FloatArray, recall: FloatArray) -> float:
     """The average precision of VOC 2007: the mean, over the recalls 0, 0.1, ..., 1, of the best precision at that
-    recall or more, 0 where it is not reached (Everingham et al. 2010, "The PASCAL Visual Object Classes (VOC) Challenge",
-    section 4.2; development kit of 2007, section 3.4.1).
+    recall or more, 0 where it is not reached.
+
+    Everingham et al. 2010, "The PASCAL Visual Object Classes (VOC) Challenge", section 4.2; development kit of 2007,
+    section 3.4.1.
 
     The recalls are the nearest floats to 0, 0.1, ..., 1, so 3 of 10 found reach 0.3. ``numpy.arange(0, 1.1, 0.1)``, by
     which others compute this, has 0.30000000000000004, which they do not reach.

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from visionlab.data.download import Remote, extract, fetch, md5
 from visionlab.data.layouts.findings import Findings
-from visionlab.data.layouts.pickles import read_pickle
+from visionlab.data.layouts.pickles import MAX_BYTES, read_pickle
 
 SIDE = 32
 """Height and width of every image."""
@@ -107,7 +107,7 @@ class Cifar:
             path = root / self.folder / file
             if not path.is_file():
                 findings.error("missing-file", self._missing(root, file), path)
-            elif md5(path) != official:
+            elif path.stat().st_size > MAX_BYTES or md5(path) != official:
                 unofficial.append(file)
         if unofficial:
             findings.notes.append(

@@ -34,8 +34,10 @@ class Findings:
         errors: with any, the data cannot be trained on.
         notes: one line a thing that is worth knowing, and does no harm.
         images: by split, how many.
-        labels: by split, ``(N,)``: the label of each image, or of each object where the annotations are objects.
+        labels: by split, ``(N,)``: the label of each image, or of each object where the annotations are objects; of
+            masks the classes in each, once an image.
         sizes: by split, ``(N, 2)``: height and width of each image that could be read.
+        classes: how many there are in this folder, where another may have others; None if all have the data set's.
     """
 
     errors: list[Finding] = field(default_factory=list)
@@ -43,6 +45,7 @@ class Findings:
     images: dict[str, int] = field(default_factory=dict)
     labels: dict[str, npt.NDArray[np.int64]] = field(default_factory=dict)
     sizes: dict[str, npt.NDArray[np.int64]] = field(default_factory=dict)
+    classes: int | None = None
 
     def error(self, kind: str, message: str, file: Path, *, line: int | None = None, id: str | None = None) -> None:
         """Add a thing that is wrong; the arguments are those of :class:`Finding`."""

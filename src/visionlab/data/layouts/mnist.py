@@ -13,11 +13,18 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from visionlab.data.download import Remote, fetch, md5
+from visionlab.data.download import Remote, fetch, is_right
 from visionlab.data.layouts.findings import Findings
+from visionlab.data.plain import plain_size
 
 SIDE = 28
 """Height and width of every image."""
+
+MAX_VALUES = 1 << 26
+"""Of an array: MNIST's training images have 47 million."""
+
+SLACK = 1 << 16
+"""How many bytes more than values a file may have: its header, and what gzip adds."""
 
 CLASSES_MNIST = tuple("0123456789")
 
@@ -95,11 +102,11 @@ class Mnist:
                 findings.labels[split] = read_split(paths[images], paths[labels], len(self.classes))[1]
             except (OSError, ValueError) as error:
                 findings.error("damaged-file", str(error), paths[images].parent)
-        official = {Path(remote.path).name: remote.md5 for remote in self.remotes}
+        official = {Path(remote.path).name: remote for remote in self.remotes}
         unofficial = [
             path
             for path in paths.values()
-            if path.suffix == ".gz" and path.is_file() and md5(path) != official[path.name]
+            if path.suffix == ".gz" and path.is_file() and not is_right(path, official[path.name])
         ]
         if unofficial:
             names = ", ".join(path.name for path in unofficial)
@@ -113,7 +120,7 @@ class Mnist:
             OSError: if a file cannot be had; the message says which file to put where.
             ValueError: if the folder holds readable data other than the official.
         """
-        there = all((root / remote.path).is_file() and md5(root / remote.path) == remote.md5 for remote in self.remotes)
+        there = all((root / remote.path).is_file() and is_right(root / remote.path, remote) for remote in self.remotes)
         if not there and not self.absent(root) and not self.check(root).errors:
             raise ValueError(
                 f"{root} holds readable data already (a twin, a subset, unpacked files?): "
@@ -182,14 +189,16 @@ def read_idx(path: Path, dimensions: int) -> npt.NDArray[np.uint8]:
                 )
             if len(start) < header:
                 raise ValueError(f"{path} is cut: it ends within its header")
-            values = file.read()
+            shape = [int.from_bytes(start[at : at + 4]) for at in range(4, header, 4)]
+            size = math.prod(shape)
+            most = min(size, MAX_VALUES)
+            plain_size(path, most + SLACK)
+            values = file.read(most + 1)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ValueError(f"{path} is cut or damaged: {error}") from error
-    shape = [int.from_bytes(start[at : at + 4]) for at in range(4, header, 4)]
-    if len(values) != math.prod(shape):
-        raise ValueError(
-            f"{path} is cut or damaged: its header announces {math.prod(shape)} values, it holds {len(values)}"
-        )
+    if len(values) != size:
+        more = " or more" if len(values) > size else ""
+        raise ValueError(f"{path} is cut or damaged: its header announces {size} values, it holds {len(values)}{more}")
     return np.frombuffer(values, dtype=np.uint8).reshape(shape)
 
 

@@ -1,10 +1,25 @@
 """Reading pickles that nobody vouches for: data only, never code."""
 
 import pickle
+import pickletools
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
+
+from visionlab.data.plain import plain_size
+
+MAX_BYTES = 1 << 28
+"""Of a file: the largest of CIFAR's has 155 MB."""
+
+MAX_OPCODES = 500_000
+"""Instructions in a file: twice as many as CIFAR-100 has in its largest. Each may make an object."""
+
+MAX_COPIED = 1 << 30
+"""Bytes that the calls in a file could copy, if each took the longest string or list in it: CIFAR-100's largest file
+could 0.8 GB."""
+
+_CALLS = {"REDUCE", "BUILD", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX"}
 
 
 def read_pickle(path: Path) -> Any:
@@ -14,11 +29,15 @@ def read_pickle(path: Path) -> Any:
 
     Raises:
         FileNotFoundError: if the file is missing.
-        ValueError: if the file asks for anything else, which is refused and not run, or is not a whole pickle; the
-            message names the file and what it asks for.
+        ValueError: if the file asks for anything else, which is refused and not run, is not a whole pickle, is no plain
+            file, or could take more memory than any data set of pickles; the message names the file and what it asks
+            for.
     """
+    plain_size(path, MAX_BYTES)
     with path.open("rb") as file:
         try:
+            _check_cost(file)
+            file.seek(0)
             return _DataUnpickler(file, encoding="bytes").load()
         except _RefusedError as refused:
             raise ValueError(f"{path} asks to import {refused}, which a file of data has no need of: refused") from None
@@ -30,6 +49,16 @@ def read_pickle(path: Path) -> Any:
 
 class _RefusedError(Exception):
     pass
+
+
+def _check_cost(file: IO[bytes]) -> None:
+    calls = longest = 0
+    for opcodes, (opcode, argument, _) in enumerate(pickletools.genops(file), start=1):
+        calls += opcode.name in _CALLS
+        if isinstance(argument, str | bytes | bytearray):
+            longest = max(longest, len(argument))
+        if opcodes > MAX_OPCODES or calls * (longest + 8 * opcodes) > MAX_COPIED:
+            raise ValueError("it asks for more memory than data of its size could need")
 
 
 def _latin1(text: str, encoding: str) -> bytes:

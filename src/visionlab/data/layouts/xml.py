@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from xml.parsers import expat
 
+from visionlab.data.plain import plain_size
+
 MAX_BYTES = 1 << 20
 """Of a file: more than a hundred times an annotation of PASCAL VOC with forty objects."""
 
@@ -86,10 +88,8 @@ def read_xml(path: Path) -> Element:
         ValueError: if the file is too long, is not well-formed, has a document type declaration (with which entities
             are declared), or nests more than 32 elements; the message names the file and the line.
     """
-    with path.open("rb") as file:
-        content = file.read(MAX_BYTES + 1)
-    if len(content) > MAX_BYTES:
-        raise ValueError(f"{path} is longer than {MAX_BYTES:,} bytes, which no annotation is")
+    plain_size(path, MAX_BYTES)
+    content = path.read_bytes()
     parser = expat.ParserCreate()
     document = Element("document", path, 1)
     open_elements, texts = [document], [[""]]

@@ -1,0 +1,149 @@
+"""Open Images v4 to v7 (Kuznetsova et al. 2020): boxes, masks, and image labels that people verified."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from torchmetrics import Metric
+
+from visionlab.data import collate
+from visionlab.data.base import Split
+from visionlab.data.disk import DiskDataModule
+from visionlab.data.layouts.openimages import OpenImages, Vocabulary
+from visionlab.data.layouts.openimages_classes import Classes
+from visionlab.data.layouts.openimages_records import Boxes, ImageLabels, Masks, MissingImages
+from visionlab.metrics.classification import MultiLabel
+
+
+class OpenImagesObjects(DiskDataModule):
+    """What the tasks share: some classes of a vocabulary, and what becomes of missing images.
+
+    Args:
+        root: the folder of the data set: see :mod:`visionlab.data.layouts.openimages`.
+        batch_size: images per process and training step.
+        classes: names or ids (``/m/01g317``) of the classes, in the order of the labels; None for all 601.
+            Training then keeps the images that show one of them; evaluation keeps all, for false positives count.
+        missing_images: whether images of which the file is missing stop the run before it starts, or are left out with
+            a warning that says how many. Most have a part of the 1.7 million training images.
+        arguments: those of :class:`visionlab.data.disk.DiskDataModule`.
+    """
+
+    vocabulary: Vocabulary = "boxable"
+
+    def __init__(
+        self,
+        root: str,
+        batch_size: int,
+        classes: list[str] | None = None,
+        missing_images: MissingImages = "raise",
+        **arguments: Any,
+    ) -> None:
+        super().__init__(root, batch_size, **arguments)
+        if classes is not None and not classes:
+            raise ValueError("classes is empty: name at least one, or leave it out for all")
+        if missing_images not in ("raise", "leave_out"):
+            raise ValueError(f"missing_images must be raise or leave_out, not {missing_images!r}")
+        self.wanted, self.missing_images = classes, missing_images
+        self.layout = OpenImages(self.root)
+        self._classes: Classes | None = None
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """The names of the classes, by label, read from the folder when first asked for."""
+        return self._read_classes().names
+
+    @property
+    def label_map(self) -> list[dict[str, int | str]]:
+        """One ``{id, index, name}`` a class; the id is the data set's own, ``/m/01g317``."""
+        pairs = zip(*self._read_classes(), strict=True)
+        return [{"id": one, "index": i, "name": name} for i, (one, name) in enumerate(pairs)]
+
+    def _read_classes(self) -> Classes:
+        if self._classes is None:
+            self._classes = self.layout.classes(self.vocabulary, self.wanted)
+        return self._classes
+
+
+class OpenImagesDetection(OpenImagesObjects):
+    """Objects in images: ``iscrowd`` marks groups of more than five objects (``IsGroupOf``).
+
+    Boxes are the file's own numbers times the size of the image. The other flags of a box (occluded, truncated,
+    depiction, inside) are kept in the index. There is no official metric yet: the loss says which weights are best.
+    """
+
+    monitor = "loss"
+    mode: Literal["max", "min"] = "min"
+    train_collate = staticmethod(collate.detection)
+    eval_collate = staticmethod(collate.detection)
+
+    def records(self, split: Split) -> Boxes:
+        """Open one split: the images in the publisher's list, or those with a box where there is no list."""
+        return self.layout.boxes(split, self.wanted, self.missing_images)
+
+    def metrics(self) -> dict[str, Metric]:
+        """None yet."""
+        return {}
+
+
+class OpenImagesInstances(OpenImagesObjects):
+    """Objects with masks, in the images that have any; objects with a box alone are not among them, nor are groups.
+
+    Masks are brought to the size of the image. There is no official metric yet: the loss says which weights are best.
+    """
+
+    monitor = "loss"
+    mode: Literal["max", "min"] = "min"
+    train_collate = staticmethod(collate.detection)
+    eval_collate = staticmethod(collate.detection)
+
+    def records(self, split: Split) -> Masks:
+        """Open one split."""
+        return self.layout.masks(split, self.wanted, self.missing_images)
+
+    def metrics(self) -> dict[str, Metric]:
+        """None yet."""
+        return {}
+
+
+class OpenImagesMultiLabel(OpenImagesObjects):
+    """The classes that people verified to be in an image (1) or not to be (0); of the others nothing is known (NaN).
+
+    Images without any verified label are not in the tables.
+
+    Args:
+        root: the folder of the data set: see :mod:`visionlab.data.layouts.openimages`.
+        batch_size: images per process and training step.
+        classes: names or ids (``/m/01g317``) of classes, in the order of the labels; None for all of the vocabulary.
+            Images of which none of them was verified are left out then.
+        missing_images: whether images of which the file is missing stop the run before it starts, or are left out with
+            a warning that says how many. Most have a part of the 1.7 million training images.
+        vocabulary: all classes of image labels, about 20,000, or the 601 that also have boxes; each has a table of its
+            own.
+        arguments: those of :class:`visionlab.data.disk.DiskDataModule`.
+    """
+
+    monitor = "multi_label/mAP"
+    mode: Literal["max", "min"] = "max"
+    train_collate = staticmethod(collate.classification)
+    eval_collate = staticmethod(collate.classification)
+
+    def __init__(
+        self,
+        root: str,
+        batch_size: int,
+        classes: list[str] | None = None,
+        missing_images: MissingImages = "raise",
+        vocabulary: Vocabulary = "all",
+        **arguments: Any,
+    ) -> None:
+        super().__init__(root, batch_size, classes, missing_images, **arguments)
+        if vocabulary not in ("all", "boxable"):
+            raise ValueError(f"vocabulary must be all or boxable, not {vocabulary!r}")
+        self.vocabulary = vocabulary
+
+    def records(self, split: Split) -> ImageLabels:
+        """Open one split."""
+        return self.layout.labels(split, self.vocabulary, self.wanted, self.missing_images)
+
+    def metrics(self) -> dict[str, Metric]:
+        """The average precision of each class over the images of which it was verified (Kuznetsova et al. 2020)."""
+        return {"multi_label": MultiLabel(self.num_classes)}
