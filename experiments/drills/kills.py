@@ -29,7 +29,11 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     shares = sum(share for _, share in CASES)
-    good, rows = True, []
+    good = True
+    print(
+        "| processes | workers | kills | equal | redone steps, at most | seconds |\n|---|---|---|---|---|---|",
+        flush=True,
+    )
     with tempfile.TemporaryDirectory() as folder, (Path(folder) / "log").open("w") as log:
         for number, ((world, then, workers), share) in enumerate(CASES):
             count, start = max(1, round(options.count * share / shares)), time.monotonic()
@@ -38,10 +42,8 @@ def main() -> int:
                 outcomes = [kills.kill_and_continue() for _ in range(count)]
             equal, redone = sum(o.equal for o in outcomes), [o.redone for o in outcomes]
             good &= equal == count and max(redone) <= SAVED_EVERY
-            rows.append((f"{world} to {then}", workers, count, equal, max(redone), time.monotonic() - start))
-    print("| processes | workers | kills | equal | redone steps, at most | seconds |\n|---|---|---|---|---|---|")
-    for row in rows:
-        print("| {} | {} | {} | {} | {} | {:.0f} |".format(*row))
+            row = (f"{world} to {then}", workers, count, equal, max(redone), time.monotonic() - start)
+            print("| {} | {} | {} | {} | {} | {:.0f} |".format(*row), flush=True)
     return 0 if good else 1
 
 
