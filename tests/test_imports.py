@@ -13,12 +13,14 @@ MAY_IMPORT = {
     "batch": set(),
     "processes": set(),
     "loggers": set(),
+    "signals": set(),  # noted from the start of the program, before torch is imported
+    "slurm": set(),
     "nets": {"batch"},
     "pictures": {"batch"},
     "metrics": {"batch", "processes"},
     "data": {"batch", "metrics"},
     "tasks": {"batch", "losses", "metrics", "attacks", "processes"},
-    "callbacks": {"batch", "pictures", "loggers", "processes"},
+    "callbacks": {"batch", "pictures", "loggers", "processes", "signals"},
 }
 
 
@@ -54,6 +56,8 @@ LIGHT = [
     "data info digits",
     "data show --help",
     "fit --config nowhere.yaml",
+    "submit --help",
+    "submit nowhere.yaml",
 ]
 
 
