@@ -75,7 +75,6 @@ def check_tasks(devices: int, nodes: int) -> None:
         )
 
 
-
 def first_host(nodes: str) -> str:
     """The first name of a list of hosts as Slurm writes it: ``n[07-09,12],m3`` begins with ``n07``."""
     return re.sub(r"\[([^,\]-]+)[^\]]*\]", r"\1", nodes).split(",")[0]
