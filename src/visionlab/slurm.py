@@ -69,7 +69,7 @@ def check_tasks(devices: int, nodes: int) -> None:
     tasks, hosts = int(os.environ["SLURM_NTASKS"]), int(os.environ.get("SLURM_NNODES", "1"))
     if tasks != devices * nodes or hosts != nodes:
         raise ValueError(
-            f"the trainer wants {devices} tasks on each of {nodes} nodes, but Slurm started {tasks} in all, on {hosts}: "
+            f"the trainer wants {devices} tasks on each of {nodes} nodes, but Slurm started {tasks} on {hosts}: "
             f"give Slurm --nodes={nodes} --ntasks-per-node={devices}, or visionlab --trainer.num_nodes {hosts} "
             f"--trainer.devices {-(-tasks // hosts)}"
         )

@@ -12,8 +12,8 @@ from visionlab.cli.options import read_request
 HELP = """usage: visionlab submit RECIPE.yaml [--nodes N] [--gpus N] [--time T] [--sbatch KEY=VALUE ...] [--now]
                         [-- --KEY VALUE ...]
 
-Writes runs/<recipe>/submit-<n>.sbatch, a short file to read and edit, which trains by the recipe on a Slurm cluster. The
-job saves and queues itself again before its time is over or when it is preempted, and goes on in the same run folder.
+Writes runs/<recipe>/submit-<n>.sbatch, a short file to read and edit, which trains by the recipe on a Slurm cluster.
+Before its time is over, or when it is preempted, the job saves, queues itself again, and goes on in the same run folder.
 
   --nodes N            machines (1)
   --gpus N             GPUs of each, and processes; 0 for one process on the CPU (1)
