@@ -34,6 +34,7 @@ from visionlab.callbacks.progress import Progress
 from visionlab.callbacks.resume import ExactResume
 from visionlab.callbacks.stop import StopOnSignal
 from visionlab.loggers import MetricsTable
+from visionlab.signals import StopRequest
 from visionlab.tasks.classification import Classification
 
 STEPS = 500
@@ -103,7 +104,7 @@ def usual(folder: Path) -> None:
 def ours(folder: Path) -> None:
     task = Classification(10, make_net, make_optimizer)
     keep = Checkpoints(folder, "val/single_label/top1", "max")
-    callbacks = [Progress(), keep, ExactResume(), StopOnSignal()]
+    callbacks = [Progress(), keep, ExactResume(), StopOnSignal(keep, StopRequest())]
     train(task, callbacks, MetricsTable(folder / "metrics.csv"), folder, plugins=[AtomicCheckpointIO()])
 
 

@@ -15,12 +15,14 @@ MAY_IMPORT = {
     "tracking": set(),  # apart from loggers, for `visionlab sync` needs no torch
     "recipes": set(),  # looks at YAML before anything heavy is imported
     "loggers": {"tracking"},
+    "signals": set(),  # noted from the start of the program, before torch is imported
+    "slurm": set(),
     "nets": {"batch"},
     "pictures": {"batch"},
     "metrics": {"batch", "processes"},
     "data": {"batch", "metrics"},
     "tasks": {"batch", "losses", "metrics", "attacks", "processes"},
-    "callbacks": {"batch", "pictures", "loggers", "processes"},
+    "callbacks": {"batch", "pictures", "loggers", "processes", "signals"},
 }
 
 
@@ -58,6 +60,8 @@ LIGHT = [
     "data info digits",
     "data show --help",
     "fit --config nowhere.yaml",
+    "submit --help",
+    "submit nowhere.yaml",
 ]
 
 

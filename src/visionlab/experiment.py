@@ -11,6 +11,9 @@ import yaml
 from jsonargparse import ArgumentError
 from jsonargparse.typing import PositiveInt
 from lightning import Trainer
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
@@ -31,6 +34,8 @@ from visionlab.loggers import MetricsTable, open_wandb
 from visionlab.mistakes import explain
 from visionlab.processes import is_first
 from visionlab.run import Run
+from visionlab.signals import StopRequest
+from visionlab.slurm import check_tasks
 from visionlab.tasks.base import Task
 
 # every number of ours is gathered from all processes before it is logged
@@ -154,12 +159,16 @@ class Experiment(LightningCLI):
         """What a table of results calls the net."""
         return type(self.model.net).__name__
 
-    def start(self, run: Run | None, *, record: bool) -> Trainer:
+    def start(self, run: Run | None, *, record: bool, request: StopRequest | None = None) -> Trainer:
         """Make the trainer.
 
         Args:
             run: the folder to leave results in; on other processes than the one that writes, None.
             record: whether to train: to keep checkpoints, the table of metrics and the W&B run.
+            request: has noted signals since the program began.
+
+        Raises:
+            ValueError: if the trainer cannot be had here.
         """
         self.run = run
         folder = Path("runs") if run is None else run.folder  # on other processes nothing is written to it
@@ -177,13 +186,18 @@ class Experiment(LightningCLI):
             self.checkpoints = Checkpoints(
                 folder / "checkpoints", f"val/{data.monitor}", data.mode, self.config["save_every_n_steps"]
             )
-            callbacks += [Throughput(folder), ExactResume(self.config["threads"]), StopOnSignal(), self.checkpoints]
+            stop = StopOnSignal(self.checkpoints, request or StopRequest())
+            callbacks += [Throughput(folder), ExactResume(self.config["threads"]), stop, self.checkpoints]
             loggers = [MetricsTable(folder / "metrics.csv"), *self._chosen_loggers(chosen, run)]
         given = config["callbacks"] if isinstance(config["callbacks"], list) else [config["callbacks"]]
         if config["enable_progress_bar"] is not False and not any(isinstance(c, ProgressBar) for c in given):
             callbacks.append(Progress())
         self.trainer_defaults["callbacks"] = callbacks
         plugins = config["plugins"] if isinstance(config["plugins"], list) else [config["plugins"]]
+        chosen_environment = any(isinstance(plugin, ClusterEnvironment) for plugin in plugins)
+        if SLURMEnvironment.detect() and not TorchElasticEnvironment.detect() and not chosen_environment:
+            # Lightning's requeueing saves inside its signal handler, and starts again at step 0 where it did not save
+            plugins = [SLURMEnvironment(auto_requeue=False), *plugins]
         try:
             self.trainer = super().instantiate_trainer(
                 logger=loggers,
@@ -195,6 +209,7 @@ class Experiment(LightningCLI):
             # a device that is not there, arguments that exclude each other
             raise ValueError(f"trainer: {error}") from error
         _keep_single_files(self.trainer.strategy)
+        check_tasks(self.trainer.num_devices, self.trainer.num_nodes)
         return self.trainer
 
     def _chosen_loggers(self, chosen: Any, run: Run | None) -> list[Logger]:

@@ -29,6 +29,7 @@ from typing import Any, Literal
 import yaml
 
 import visionlab
+from visionlab import slurm
 
 FORMAT = 1
 """The version of the run folder's layout."""
@@ -161,8 +162,8 @@ def job_id() -> str | None:
     """What the cluster calls this job, the same in all its processes and after it was requeued; None outside a
     cluster.
     """
-    if "SLURM_JOB_ID" in os.environ:
-        return f"slurm-{os.environ['SLURM_JOB_ID']}"
+    if (job := slurm.job()) is not None:
+        return f"slurm-{job}"
     torchrun = os.environ.get("TORCHELASTIC_RUN_ID", "none")
     return None if torchrun == "none" else f"torchrun-{torchrun}"
 

@@ -1,8 +1,10 @@
 """Checkpoints that survive whatever kills the run while they are written."""
 
 import contextlib
+import copy
 import os
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -69,17 +71,25 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise ValueError(f"{path} is damaged, or holds more than tensors and plain types") from error
 
 
+SECONDS_WORTH_SAVING = 5.0
+"""How long a validation takes that is worth a checkpoint before it."""
+
+
 class Checkpoints(Checkpoint):
     """Keeps ``last.ckpt``, the one before as ``previous.ckpt``, and ``best.ckpt`` by the monitored metric.
 
     Saves at the end of each epoch, after validation, every so many steps if wanted, and where training ends within an
-    epoch.
+    epoch; and before a validation, unless the one before took less than :data:`SECONDS_WORTH_SAVING`. A run that is
+    continued from there begins with that validation.
 
     Args:
         folder: where to keep them.
         monitor: the logged name of the metric.
         mode: whether more or less of it is better.
         every_n_steps: how often to save within an epoch, in optimizer steps; None for not at all.
+
+    Attributes:
+        can_repeat_validation: whether there is a checkpoint from which the validation that runs can be begun again.
     """
 
     def __init__(
@@ -91,6 +101,9 @@ class Checkpoints(Checkpoint):
         self.best_value: float | None = None
         self.last_saved = -1
         self.validated = False
+        self.can_repeat_validation = False
+        self.validation_seconds = float("inf")
+        self.validation_began = 0.0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self.folder = trainer.strategy.broadcast(self.folder)
@@ -125,8 +138,27 @@ class Checkpoints(Checkpoint):
             _link(self.folder / "best.ckpt", self.folder / "last.ckpt")
         trainer.strategy.barrier()
 
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.sanity_checking or trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        # the processes' clocks differ, and all must save or none
+        slow = self.validation_seconds > SECONDS_WORTH_SAVING
+        self.can_repeat_validation = trainer.strategy.reduce_boolean_decision(slow, all=False)
+        if self.can_repeat_validation:
+            # Lightning 2.6.6 goes back to a validation only where a step of it was begun when it saved
+            progress = trainer.fit_loop.epoch_loop.val_loop.batch_progress
+            before = copy.deepcopy(progress.state_dict())
+            progress.increment_ready()
+            progress.increment_started()
+            self.save(trainer)
+            progress.load_state_dict(before)
+        self.validation_began = time.monotonic()
+
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.validated = not trainer.sanity_checking
+        self.can_repeat_validation = False
+        if not trainer.sanity_checking:
+            self.validation_seconds = time.monotonic() - self.validation_began
 
     def _is_best(self, trainer: Trainer) -> bool:
         """Whether the weights are the best so far, the later of equals; without validation, the newest are."""

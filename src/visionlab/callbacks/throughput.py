@@ -25,6 +25,7 @@ class Throughput(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.seconds, self.images, self.steps = 0.0, 0, trainer.global_step
+        self.since = time.monotonic()  # a run that is continued within an epoch does not start it again
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.since = time.monotonic()

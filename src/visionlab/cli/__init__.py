@@ -11,6 +11,7 @@ import visionlab
 
 COMMANDS = {
     "fit": ("visionlab.cli.fit", "train by a recipe, then test the weights that did best"),
+    "submit": ("visionlab.cli.submit", "write the sbatch file of a recipe for a Slurm cluster, and submit it"),
     "validate": ("visionlab.cli.evaluate", "evaluate a run on the validation split"),
     "test": ("visionlab.cli.evaluate", "evaluate a run on the test split"),
     "predict": ("visionlab.cli.predict", "predict images with a run: pictures and results"),

@@ -10,8 +10,10 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from visionlab import slurm
 from visionlab.cli.options import Request, read_request, refuse_address
 from visionlab.run import Run, find_unfinished
+from visionlab.signals import StopRequest
 
 if TYPE_CHECKING:
     from visionlab.experiment import Experiment
@@ -39,6 +41,8 @@ def main(argv: list[str]) -> int:
     if {"-h", "--help"} & set(argv):
         print(HELP, end="")
         return 0
+    request_to_stop = StopRequest()
+    request_to_stop.note(signal.SIGUSR1)  # Slurm's warning, which would kill; it may come while torch is imported
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--resume")
     parser.add_argument("--runs", type=Path, default=Path("runs"))
@@ -47,10 +51,12 @@ def main(argv: list[str]) -> int:
         refuse_address(options.resume)
         if not Path(options.resume).exists():
             raise FileNotFoundError(f"there is nothing to resume at {options.resume}")
-    return _fit(read_request(words), options.runs, options.resume)
+    recipe = read_request(words)
+    slurm.check_launch()
+    return _fit(recipe, options.runs, options.resume, request_to_stop)
 
 
-def _fit(request: Request, runs: Path, resume: str | None) -> int:
+def _fit(request: Request, runs: Path, resume: str | None, request_to_stop: StopRequest) -> int:
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
     from visionlab.callbacks.stop import Stopped
@@ -70,13 +76,12 @@ def _fit(request: Request, runs: Path, resume: str | None) -> int:
     else:
         run = None
     try:
-        _train_and_test(experiment, run, checkpoint)
+        _train_and_test(experiment, run, checkpoint, request_to_stop)
     except Stopped as stopped:
-        number, steps = stopped.args
+        for each in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+            signal.signal(each, signal.SIG_IGN)  # what remains is short, and must be whole
         _end(experiment, "stopped")
-        if run is not None:
-            print(f"\nstopped after step {steps}, saved; to continue: add --resume {run.folder}", file=sys.stderr)
-        return 128 + int(number)
+        return _leave(run, *stopped.args)
     except (KeyboardInterrupt, SystemExit):  # Ctrl-C outside training, which Lightning turns into an exit
         _end(experiment, "stopped")
         return 128 + signal.SIGINT
@@ -118,10 +123,28 @@ def _where_to_continue(experiment: "Experiment", parent: Path, resume: str | Non
     return run, run.newest_checkpoint()
 
 
-def _train_and_test(experiment: "Experiment", run: Run | None, checkpoint: Path | None) -> None:
+def _leave(run: Run | None, number: int, steps: int) -> int:
+    """Say how a stopped run goes on, or see to it; returns the exit status."""
+    from visionlab.processes import gather
+
+    if run is not None:
+        how = f"to continue: add --resume {run.folder}"
+        if number == signal.SIGUSR1 and (job := slurm.job()) is not None:
+            trouble = slurm.requeue()
+            how = f"Slurm job {job} could not be queued again ({trouble}); {how}" if trouble else f"job {job} goes on"
+        print(f"\nstopped after step {steps}, saved; {how}", file=sys.stderr)
+    # a process that ended earlier would have its launcher end the others; one that Slurm ended already is no harm
+    with contextlib.suppress(RuntimeError):
+        gather(None)
+    return 128 + number
+
+
+def _train_and_test(
+    experiment: "Experiment", run: Run | None, checkpoint: Path | None, request_to_stop: StopRequest
+) -> None:
     from visionlab.cli.table import results_table
 
-    trainer = experiment.start(run, record=True)
+    trainer = experiment.start(run, record=True, request=request_to_stop)
     task, data = experiment.model, experiment.datamodule
     trainer.fit(task, datamodule=data, ckpt_path=checkpoint)
     best = experiment.checkpoints.folder / "best.ckpt"

@@ -6,6 +6,7 @@ where processes would have unequally many batches, which collectives do not surv
 :data:`visionlab.batch.PADDING`.
 """
 
+import signal
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -118,6 +119,7 @@ class Loader(DataLoader[Any]):
             persistent_workers=num_workers > 0,
             pin_memory=pin_memory,
             generator=torch.Generator().manual_seed(0),
+            worker_init_fn=_leave_signals_to_the_trainer,
         )
 
     def __iter__(self) -> Any:
@@ -164,3 +166,11 @@ def mix(x: Any) -> Any:
 
 def _as_it_is(batch: Any) -> Any:
     return batch
+
+
+def _leave_signals_to_the_trainer(worker: int) -> None:
+    """Ignore what asks a run to stop: Ctrl-C and clusters signal all processes alike, and the trainer still needs its
+    loaders, until it has saved. They end when it does.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
