@@ -12,13 +12,15 @@ SOURCE = Path(__file__).parents[1] / "src" / "visionlab"
 MAY_IMPORT = {
     "batch": set(),
     "processes": set(),
+    "preflight": set(),
+    "watcher": set(),
     "loggers": set(),
     "nets": {"batch"},
     "pictures": {"batch"},
     "metrics": {"batch", "processes"},
     "data": {"batch", "metrics"},
     "tasks": {"batch", "losses", "metrics", "attacks", "processes"},
-    "callbacks": {"batch", "pictures", "loggers", "processes"},
+    "callbacks": {"batch", "pictures", "loggers", "processes", "watcher"},
 }
 
 

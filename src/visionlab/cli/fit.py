@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from visionlab.cli.options import Request, read_request, refuse_address
+from visionlab.preflight import check_launch
 from visionlab.run import Run, find_unfinished
 
 if TYPE_CHECKING:
@@ -46,7 +47,9 @@ def main(argv: list[str]) -> int:
         refuse_address(options.resume)
         if not Path(options.resume).exists():
             raise FileNotFoundError(f"there is nothing to resume at {options.resume}")
-    return _fit(read_request(words), options.runs, options.resume)
+    request = read_request(words)
+    check_launch(continues=options.resume is not None)
+    return _fit(request, options.runs, options.resume)
 
 
 def _fit(request: Request, runs: Path, resume: str | None) -> int:
@@ -89,12 +92,12 @@ def _fit(request: Request, runs: Path, resume: str | None) -> int:
             (run.folder / "error.txt").write_text(traceback.format_exc())
         if isinstance(error, MisconfigurationException):
             raise ValueError(str(error)) from error
-        if failure is None:
+        if failure is None and experiment.watch.cause is None:
             raise
         if run is not None:
             last = run.newest_checkpoint()
             good = f"the last good checkpoint is {last}" if last else "there is no checkpoint yet"
-            print(f"visionlab: {failure}; {good}", file=sys.stderr)
+            print(f"visionlab: {failure or 'so this process ends too'}; {good}", file=sys.stderr)
         return 1
     _end(experiment, "finished")
     return 0
