@@ -135,6 +135,7 @@ class Experiment(LightningCLI):
         """
 
     def before_instantiate_classes(self) -> None:
+        self._places(self.config["trainer"])  # so that a wrong number is told before a run folder is made
         if self.config["threads"] is not None:
             torch.set_num_threads(self.config["threads"])
 

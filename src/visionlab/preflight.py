@@ -83,13 +83,12 @@ def processes_of_launcher(environment: Mapping[str, str]) -> tuple[int, int] | N
 
 
 def _refuse_leftovers(environment: Mapping[str, str]) -> None:
-    given = [name for name in RANKS if name in environment]
-    missing = [name for name in RANKS[1:] if name not in environment]
-    if {"RANK", "LOCAL_RANK"} & set(given) and missing:
+    given = " ".join(name for name in RANKS if name in environment)
+    missing = " ".join(name for name in RANKS[1:] if name not in environment)
+    if missing and {"RANK", "LOCAL_RANK"} & environment.keys():
         raise ValueError(
-            f"{' and '.join(given)} {'is' if len(given) == 1 else 'are'} set as if a launcher had started this process, "
-            f"but {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not: unset {' '.join(given)}, or use "
-            "torchrun or srun"
+            f"the environment has {given} as if a launcher had started this process, but lacks {missing}: "
+            f"unset {given}, or start it by torchrun or srun"
         )
 
 

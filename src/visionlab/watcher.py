@@ -69,9 +69,7 @@ def watch(shared: int, rank: int, parent: int, seconds: float, folder: Path) -> 
         if ended:
             return
         if silent > seconds:
-            told = write_once(folder / "verdict", verdict(read_status(folder), seconds))
-            if told is not None:
-                print(f"\nvisionlab: {told}", file=sys.stderr, flush=True)
+            tell(folder, verdict(read_status(folder), seconds))
             os.kill(parent, signal.SIGKILL)
             return
 
@@ -100,8 +98,8 @@ def verdict(statuses: list[dict[str, Any]], seconds: float) -> str:
     if len(blamed) == len(statuses) and not stopped:
         where = ", ".join(sorted({status["place"] for status in statuses}))
         return (
-            f"all {len(statuses)} processes wait for each other at step {blamed[0]['step']}, {where}, since {seconds:.0f} "
-            "s: is the network between them cut? They are ended"
+            f"all {len(statuses)} processes wait for each other at step {blamed[0]['step']}, {where}, since "
+            f"{seconds:.0f} s: is the network between them cut? They are ended"
         )
     return f"{'; '.join(map(describe, blamed))}. No process went on for {seconds:.0f} s: all are ended"
 
@@ -116,14 +114,14 @@ def describe(status: dict[str, Any]) -> str:
     )
 
 
-def write_once(path: Path, text: str) -> str | None:
-    """Write a file; None where another process has."""
+def tell(folder: Path, cause: str) -> None:
+    """Say why the run ends, unless another process of it has."""
     try:
-        with path.open("x") as file:
-            file.write(text)
+        with (folder / "cause").open("x") as file:
+            file.write(cause)
     except FileExistsError:
-        return None
-    return text
+        return
+    print(f"\nvisionlab: {cause}", file=sys.stderr, flush=True)
 
 
 def _is_stopped(process: int) -> bool:
@@ -135,4 +133,5 @@ def _is_stopped(process: int) -> bool:
 
 
 if __name__ == "__main__":
-    watch(*map(int, sys.argv[1:4]), float(sys.argv[4]), Path(sys.argv[5]))
+    shared, rank, parent, seconds, folder = sys.argv[1:]
+    watch(int(shared), int(rank), int(parent), float(seconds), Path(folder))

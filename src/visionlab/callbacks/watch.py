@@ -16,7 +16,7 @@ from lightning import Callback, LightningModule, Trainer
 from torch.distributed import DistError
 
 from visionlab import watcher
-from visionlab.watcher import PLACES, RECORD, describe, read_status, write_once
+from visionlab.watcher import PLACES, RECORD, describe, read_status, tell
 
 SECONDS_TO_MEET = 15
 """How long processes may take to meet before it is said that they are waited for."""
@@ -107,9 +107,11 @@ class Watch(Callback):
     def on_validation_end(self, trainer: Trainer, *args: Any) -> None:
         self._pass(trainer, "finishing an epoch")
 
-    on_test_batch_start = on_validation_batch_start
-    on_test_batch_end = on_validation_batch_end
-    on_test_end = on_validation_end
+    def on_test_batch_start(self, trainer: Trainer, *args: Any) -> None:
+        self._pass(trainer, "in an evaluation step")
+
+    def on_test_batch_end(self, trainer: Trainer, *args: Any) -> None:
+        self._pass(trainer, "loading an evaluation batch")
 
     def on_save_checkpoint(self, trainer: Trainer, *args: Any) -> None:
         self._pass(trainer, "saving a checkpoint")
@@ -118,8 +120,8 @@ class Watch(Callback):
         if self.watcher is not None and isinstance(exception, Exception):
             if _is_of_connection(exception):
                 self.cause = self._first_cause()
-                if self.cause is not None and write_once(self.folder / "told", self.cause) is not None:
-                    print(f"visionlab: {self.cause}", file=sys.stderr, flush=True)
+                if self.cause is not None:
+                    tell(self.folder, self.cause)
             else:
                 note = {"rank": trainer.global_rank, "error": f"{type(exception).__name__}: {exception}"}
                 (self.folder / f"{trainer.global_rank}.failed").write_text(json.dumps(note))
@@ -144,11 +146,11 @@ class Watch(Callback):
         """Why another process failed, as it or a watcher left word."""
         end = time.monotonic() + SECONDS_TO_TELL
         while time.monotonic() < end:
-            verdict = self.folder / "verdict"
+            told = self.folder / "cause"
             failed = [json.loads(path.read_text()) for path in sorted(self.folder.glob("*.failed"))]
             gone = [status for status in read_status(self.folder) if status["gone"]]
-            if verdict.exists():
-                return verdict.read_text()
+            if told.exists():
+                return told.read_text()
             if failed:
                 return "; ".join(f"rank {note['rank']} failed: {note['error']}" for note in failed)
             if gone:
