@@ -46,7 +46,10 @@ def refused(recipe, monkeypatch, capfd):
 @pytest.mark.parametrize("left", [{"WORLD_SIZE": "2", "LOCAL_RANK": "0"}, {"RANK": "1"}, {"LOCAL_RANK": "1"}])
 def test_what_a_launcher_left_behind_is_named(refused, left):
     line = refused(left)
-    assert f"unset {' '.join(sorted(left, key=['RANK', 'LOCAL_RANK', 'WORLD_SIZE'].index))}, or start it by torchrun" in line
+    assert (
+        f"unset {' '.join(sorted(left, key=['RANK', 'LOCAL_RANK', 'WORLD_SIZE'].index))}, or start it by torchrun"
+        in line
+    )
 
 
 def test_a_port_that_is_taken_is_named(refused):
