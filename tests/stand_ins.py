@@ -133,6 +133,16 @@ class GrowsAt(Callback):
             checkpoint["more"] = torch.zeros(self.size, dtype=torch.uint8)
 
 
+class SlowSteps(Callback):
+    """Makes each training step take at least so many seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        time.sleep(self.seconds)
+
+
 class NoteImages(Callback):
     """Writes down the ids of every training batch."""
 
