@@ -17,7 +17,8 @@ import pytest
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-import visionlab.experiment  # noqa: F401  # imported before any fork, for it takes ten seconds
+import stand_ins  # noqa: F401  # imported before any fork, for scikit-learn takes seconds
+import visionlab.experiment  # noqa: F401  # likewise
 from visionlab.cli import main
 from visionlab.cli.data import read_card
 

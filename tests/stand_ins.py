@@ -82,13 +82,14 @@ class SignalAt(Callback):
 
 
 class FailsAt(Callback):
-    """Raises what a broken image raises, in the training step after a number of steps."""
+    """Raises what a broken image raises, in the training step after a number of steps, on one process or, as rank -1,
+    on all."""
 
-    def __init__(self, step: int) -> None:
-        self.step = step
+    def __init__(self, step: int, rank: int = -1) -> None:
+        self.step, self.rank = step, rank
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-        if trainer.global_step == self.step:
+        if trainer.global_step == self.step and self.rank in (-1, trainer.global_rank):
             raise ValueError("a broken image")
 
 
@@ -145,6 +146,16 @@ class FillsAt(Callback):
             with Path(self.path).open("wb", buffering=0) as file, contextlib.suppress(OSError):
                 while True:
                     file.write(bytes(4096))
+
+
+class SlowSteps(Callback):
+    """Makes each training step take at least so many seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        time.sleep(self.seconds)
 
 
 class NoteImages(Callback):

@@ -17,12 +17,14 @@ MAY_IMPORT = {
     "loggers": {"tracking"},
     "signals": set(),  # noted from the start of the program, before torch is imported
     "slurm": set(),
+    "preflight": set(),
+    "watcher": set(),
     "nets": {"batch"},
     "pictures": {"batch"},
     "metrics": {"batch", "processes"},
     "data": {"batch", "metrics"},
     "tasks": {"batch", "losses", "metrics", "attacks", "processes"},
-    "callbacks": {"batch", "pictures", "loggers", "processes", "signals"},
+    "callbacks": {"batch", "pictures", "loggers", "processes", "signals", "watcher"},
 }
 
 

@@ -209,15 +209,46 @@ def test_another_number_of_schedules_cannot_continue_a_run(recipe, capfd):
     assert is_whole(Path("runs/tiny/0/checkpoints/last.ckpt"))
 
 
-def test_one_process_goes_on_with_what_two_began(recipe, straight):
-    two = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--data.init_args.batch_size", "8"]
+def seen_by_two(path):
+    halves = zip(*(Path(f"{path}.{rank}").read_text().splitlines() for rank in (0, 1)), strict=True)
+    return [set(a.split()[2:]) | set(b.split()[2:]) for a, b in halves]
 
-    assert in_processes(lambda: fit(recipe, *two, *noting("two"), "--trainer.max_steps", "28"), world=2) == [0, 0]
-    fit_in_child(recipe, *noting("one"), "--resume", "runs/tiny/0/checkpoints/last.ckpt")
-    whole = [set(line.split()[2:]) for line in (straight / "noted.0").read_text().splitlines()]
-    halves = zip(*(Path(f"two.{rank}").read_text().splitlines() for rank in (0, 1)), strict=True)
-    assert [set(a.split()[2:]) | set(b.split()[2:]) for a, b in halves] == whole[:28]
-    assert [set(line.split()[2:]) for line in Path("one.0").read_text().splitlines()] == whole[28:]
+
+def seen_by_one(path):
+    return [set(line.split()[2:]) for line in Path(f"{path}.0").read_text().splitlines()]
+
+
+TWO = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
+
+
+@pytest.mark.parametrize("batch_size", ["8", "16"])  # as it was for each of two, or as it would have to be for one
+def test_one_process_goes_on_with_what_two_began(recipe, straight, batch_size, capfd):
+    two = [*TWO, "--data.init_args.batch_size", "8", *noting("two"), "--trainer.max_steps", "28"]
+    assert in_processes(lambda: fit(recipe, *two), world=2) == [0, 0]
+    one = ["--data.init_args.batch_size", batch_size, *noting("one"), "--resume", "runs/tiny/0/checkpoints/last.ckpt"]
+    assert fit_in_child(recipe, *one) == 0
+    assert ("16 images each instead of 8, so that 16 stay a global batch" in capfd.readouterr().err) == (
+        batch_size == "8"
+    )
+    whole = seen_by_one(straight / "noted")
+    assert seen_by_two("two") == whole[:28]
+    assert seen_by_one("one") == whole[28:]
+    assert table("runs/tiny/0").count(",train/loss,") == table(straight / "tiny/0").count(",train/loss,")
+
+
+def test_two_processes_go_on_with_what_one_began(recipe, straight):
+    fit_in_child(recipe, *noting("one"), *kill_at(33))
+    assert in_processes(lambda: fit(recipe, *TWO, *noting("two"), "--resume", "runs/tiny/0"), world=2) == [0, 0]
+    whole = seen_by_one(straight / "noted")
+    assert seen_by_two("two") == whole[28:]  # the newest checkpoint before step 33 is that of step 28
+    assert torch.load("runs/tiny/0/checkpoints/last.ckpt", weights_only=True)["visionlab"]["global_batch"] == 16
+
+
+def test_processes_that_cannot_share_the_global_batch_equally_are_refused(recipe, capfd):
+    fit_in_child(recipe, *kill_at(33))
+    three = ["--trainer.devices", "3", "--trainer.strategy", "ddp", "--resume", "runs/tiny/0"]
+    assert in_processes(lambda: fit(recipe, *three), world=3) == [2, 2, 2]
+    assert "saved by 1 processes with 16 images in a global batch, which 3 processes cannot" in capfd.readouterr().err
 
 
 SCHEDULES = {
