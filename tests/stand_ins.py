@@ -180,14 +180,6 @@ class NoteTimes(Callback):
             file.write(f"{time.monotonic()}\n")
 
 
-class SlowSteps(Callback):
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-
-    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-        time.sleep(self.seconds)
-
-
 class KeepFirstBatch(Callback):
     """Saves the first training batch as the net gets it."""
 
