@@ -35,7 +35,7 @@ def check_launch(*, continues: bool) -> None:
     environment = os.environ
     if by_torchrun(environment):
         _end_with_parent()
-        if int(environment["TORCHELASTIC_MAX_RESTARTS"]) > 0 and not continues:
+        if int(environment.get("TORCHELASTIC_MAX_RESTARTS", "0")) > 0 and not continues:
             raise ValueError("torchrun --max-restarts starts the run again, from its first step: add --resume auto")
     elif environment.get(LAUNCHED_BY) == str(os.getppid()):
         _end_with_parent()
