@@ -19,7 +19,7 @@ from wandb_server import WandbServer
 def fit(recipe, *words, environment=None):
     common = ["--trainer.max_epochs", "2", "--save_every_n_steps", "7"]
     settings = {"WANDB_MODE": "online" if environment else "offline", **(environment or {})}
-    return wait_for(in_child(lambda: main(["fit", "--config", str(recipe), *common, *words]), settings))
+    return wait_for(in_child(lambda: main(["fit", "--config", str(recipe), *common, *words]), settings), 120)
 
 
 def kill_at(step):
@@ -27,7 +27,7 @@ def kill_at(step):
 
 
 def sync(run, environment):
-    return wait_for(in_child(lambda: main(["sync", str(run)]), environment))
+    return wait_for(in_child(lambda: main(["sync", str(run)]), environment), 120)
 
 
 def shown(run):
