@@ -60,8 +60,8 @@ class StopOnSignal(Callback):
     SIGINT ends the process at once, unsaved. A validation or test is left between two batches, and begun again by the
     continued run.
 
-    Lightning 2.6.6 saves and talks to the other processes inside its signal handlers, which deadlocks, saves nothing for
-    SIGTERM, and exits with status 0.
+    Lightning 2.6.6 saves and talks to the other processes inside its signal handlers, which deadlocks, saves nothing
+    for SIGTERM, and exits with status 0.
 
     Args:
         checkpoints: saves.
