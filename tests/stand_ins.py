@@ -71,14 +71,14 @@ class InfiniteGradientAt(TinyNet):
 
 
 class SignalAt(Callback):
-    """Sends this process a signal within the training step that follows a number of steps."""
+    """Sends this process, or its whole group, a signal within the training step that follows a number of steps."""
 
-    def __init__(self, step: int, number: int = int(signal.SIGKILL), rank: int = 0) -> None:
-        self.step, self.number, self.rank = step, number, rank
+    def __init__(self, step: int, number: int = int(signal.SIGKILL), rank: int = 0, group: bool = False) -> None:
+        self.step, self.number, self.rank, self.group = step, number, rank, group
 
     def on_before_zero_grad(self, trainer, pl_module, optimizer):
         if trainer.global_step == self.step and trainer.global_rank == self.rank:
-            os.kill(os.getpid(), self.number)
+            os.kill(0 if self.group else os.getpid(), self.number)
 
 
 class FailsAt(Callback):
@@ -96,12 +96,30 @@ class FailsAt(Callback):
 class SignalInValidation(Callback):
     """Sends this process a signal in the first validation step of an epoch."""
 
-    def __init__(self, epoch: int, number: int) -> None:
-        self.epoch, self.number = epoch, number
+    def __init__(self, epoch: int, number: int, rank: int = 0) -> None:
+        self.epoch, self.number, self.rank = epoch, number, rank
 
     def on_validation_batch_start(self, trainer, pl_module, batch, batch_idx, dataloader_idx=0):
-        if trainer.current_epoch == self.epoch and batch_idx == 0:
+        if trainer.current_epoch == self.epoch and batch_idx == 0 and trainer.global_rank == self.rank:
             os.kill(os.getpid(), self.number)
+
+
+class SignalInTest(Callback):
+    """Sends this process a signal in the first step of the closing test."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def on_test_batch_start(self, trainer, pl_module, batch, batch_idx, dataloader_idx=0):
+        if batch_idx == 0:
+            os.kill(os.getpid(), self.number)
+
+
+class Pace(Callback):
+    """Makes every training step take longer, on any machine about alike."""
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        time.sleep(0.02)
 
 
 class CtrlCInTest(Callback):

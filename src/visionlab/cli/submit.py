@@ -13,7 +13,7 @@ HELP = """usage: visionlab submit RECIPE.yaml [--nodes N] [--gpus N] [--time T] 
                         [-- --KEY VALUE ...]
 
 Writes runs/<recipe>/submit-<n>.sbatch, a short file to read and edit, which trains by the recipe on a Slurm cluster.
-Before its time is over, or when it is preempted, the job saves, queues itself again, and goes on in the same run folder.
+Before its time is over, or when it is preempted, the job saves, queues itself again and goes on in the same folder.
 
   --nodes N            machines (1)
   --gpus N             GPUs of each, and processes; 0 for one process on the CPU (1)
