@@ -93,6 +93,8 @@ def test_a_network_interface_that_nccl_would_take_is_right(monkeypatch, given):
 
 def test_torchrun_that_would_begin_anew_after_a_failure_is_told(refused):
     assert "add --resume auto" in refused({**TORCHRUN, "TORCHELASTIC_MAX_RESTARTS": "3"})
+    line = refused({**TORCHRUN, "TORCHELASTIC_MAX_RESTARTS": "3"}, "--resume", "auto")
+    assert "needs TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1" in line
 
 
 def test_a_recipe_that_wants_other_processes_than_torchrun_started_is_told(refused):

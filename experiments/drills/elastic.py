@@ -7,6 +7,7 @@ Usage: uv run python experiments/drills/elastic.py [--count 5] [--short]
 """
 
 import argparse
+import itertools
 import os
 import random
 import signal
@@ -37,7 +38,7 @@ def positions(drill: Drill) -> list[int]:
 def redone(drill: Drill) -> list[int]:
     """How many batches were done again after each interruption; one that began anew would have done them all."""
     at = positions(drill)
-    return [before + 1 - now for before, now in zip(at, at[1:], strict=False) if now != before + 1]
+    return [before + 1 - now for before, now in itertools.pairwise(at) if now != before + 1]
 
 
 def kill_workers(drill: Drill, count: int) -> list[tuple[str, str, bool]]:
@@ -62,10 +63,8 @@ def lose_a_node(drill: Drill, count: int) -> list[tuple[str, str, bool]]:
     """Kill all that runs on one of two nodes, and start it again."""
     rows = []
 
-    def join(host: str) -> "object":
-        # without it torch 2.15's first agent dies when a node joins again, for want of the second round's address
-        apart = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
-        return drill.start(*on_host(host, *TORCHRUN, *ELASTIC, *FIT, "--resume", "auto"), **apart)
+    def join(host: str) -> None:
+        drill.start(*on_host(host, *TORCHRUN, *ELASTIC, *FIT, "--resume", "auto"))
 
     def worlds() -> set[str]:
         return {e["WORLD_SIZE"] for e in drill.alive().values() if "LOCAL_RANK" in e}
@@ -75,15 +74,15 @@ def lose_a_node(drill: Drill, count: int) -> list[tuple[str, str, bool]]:
     drill.wait_for_steps(10)
     assert worlds() == {"2"}, worlds()
     for _ in range(count):
-        for number, environment in drill.alive().items():
+        for number in drill.alive():
             if on_which(number) == "nodeb":
                 os.kill(number, signal.SIGKILL)
         before = drill.steps()
-        seconds = wait(lambda b=before: worlds() == {"1"} and drill.steps() > b, 120, drill.said)
+        seconds = wait(lambda b=before: worlds() == {"1"} and drill.steps() > b, 300, drill.said)
         rows.append(("one of two nodes lost", f"one goes on after {seconds:.0f} s", seconds <= 30))
         drill.wait_for_steps(10)
         join("nodeb")
-        seconds = wait(lambda: worlds() == {"2"}, 120, drill.said)
+        seconds = wait(lambda: worlds() == {"2"}, 300, drill.said)
         seconds += drill.wait_for_steps(1)
         rows.append(("the node is back", f"two go on after {seconds:.0f} s", seconds <= 30))
         drill.wait_for_steps(10)
@@ -97,8 +96,8 @@ def lose_a_node(drill: Drill, count: int) -> list[tuple[str, str, bool]]:
 
 def on_which(number: int) -> str:
     """The host that a process runs on."""
-    inode = os.stat(f"/proc/{number}/ns/net").st_ino
-    hosts = [name for name in ("nodea", "nodeb") if os.stat(f"/run/netns/{name}").st_ino == inode]
+    inode = Path(f"/proc/{number}/ns/net").stat().st_ino
+    hosts = [name for name in ("nodea", "nodeb") if Path(f"/run/netns/{name}").stat().st_ino == inode]
     return hosts[0] if hosts else "neither"
 
 

@@ -53,12 +53,15 @@ class Drill:
         self.folder, self.mark = folder, f"VISIONLAB_DRILL={uuid.uuid4().hex}"
         (folder / "drill.yaml").write_text(RECIPE)
         name, value = self.mark.split("=")
-        left_out = ("WANDB_API_KEY", "WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+        # PYTHONDONTWRITEBYTECODE makes each start compile a thousand modules again
+        left_out = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT", "PYTHONDONTWRITEBYTECODE")
         self.environment = {k: v for k, v in os.environ.items() if k not in left_out} | {
             name: value,
             "PYTHONPATH": f"{ROOT / 'src'}:{ROOT / 'tests'}",
             "OMP_NUM_THREADS": "1",
             "VISIONLAB_CACHE": str(folder / "cache"),
+            "PYTHONPYCACHEPREFIX": os.environ.get("PYTHONPYCACHEPREFIX", str(folder / "pycache")),
+            "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
         }
         self.logs: list[Path] = []
 
@@ -100,7 +103,7 @@ class Drill:
         noted = self.folder / "noted.0"
         return noted.read_text().count("\n") if noted.exists() else 0
 
-    def wait_for_steps(self, more: int, seconds: float = 120) -> float:
+    def wait_for_steps(self, more: int, seconds: float = 300) -> float:
         """Wait until rank 0 has noted so many more batches; returns the seconds that took."""
         goal = self.steps() + more
         return wait(lambda: self.steps() >= goal, seconds, self.said)

@@ -35,8 +35,12 @@ def check_launch(*, continues: bool) -> None:
     environment = os.environ
     if by_torchrun(environment):
         _end_with_parent()
-        if int(environment.get("TORCHELASTIC_MAX_RESTARTS", "0")) > 0 and not continues:
-            raise ValueError("torchrun --max-restarts starts the run again, from its first step: add --resume auto")
+        if int(environment.get("TORCHELASTIC_MAX_RESTARTS", "0")) > 0:
+            if not continues:
+                raise ValueError("torchrun --max-restarts starts the run again, from its first step: add --resume auto")
+            # torch 2.15 reuses one store for all attempts: processes find the addresses of those that died
+            if environment.get("TORCH_DISABLE_SHARE_RDZV_TCP_STORE") != "1":
+                raise ValueError("torchrun --max-restarts needs TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 to start again")
     elif environment.get(LAUNCHED_BY) == str(os.getppid()):
         _end_with_parent()
         return  # its launcher was checked
