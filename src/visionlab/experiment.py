@@ -167,6 +167,18 @@ class Experiment(LightningCLI):
         return self.trainer is not None and self.trainer.global_step > 0
 
     @property
+    def place(self) -> dict[str, Any]:
+        """On what the run trains: the ``device``, the number of ``processes``, and whether it is ``deterministic``, so
+        that continuing it is exact to the bit.
+        """
+        device = self.trainer.strategy.root_device
+        return {
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+            "processes": self.trainer.world_size,
+            "deterministic": device.type == "cpu" or torch.are_deterministic_algorithms_enabled(),
+        }
+
+    @property
     def task_name(self) -> str:
         """What a table of results calls the net."""
         return type(self.model.net).__name__

@@ -3,7 +3,7 @@
 ::
 
     runs/<recipe>/<n>/
-        run.json        format version, state, command, versions, git commit, W&B id
+        run.json        format version, state, command, versions, git commit, W&B id, where it trained
         config.yaml     the resolved configuration: ``visionlab fit --config`` takes it
         metrics.csv     step,epoch,name,value
         results/        <stage>.json: the scalars; <stage>_per_class.csv, <stage>_confusion.csv; train.json: the speed
@@ -121,6 +121,10 @@ class Run:
     def mark(self, state: State) -> None:
         """Write how the run stands."""
         self._write({**self.info, "state": state})
+
+    def describe(self, place: dict[str, Any]) -> None:
+        """Write on what the run trains, and whether continuing it is exact there."""
+        self._write({**self.info, "place": place})
 
     def discard(self) -> None:
         """Delete the folder and all that is in it: for a run that ended before its first step."""

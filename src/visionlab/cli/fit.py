@@ -148,6 +148,8 @@ def _train_and_test(
 
     trainer = experiment.start(run, record=True, request=request_to_stop)
     task, data = experiment.model, experiment.datamodule
+    if run is not None:
+        run.describe(experiment.place)
     trainer.fit(task, datamodule=data, ckpt_path=checkpoint)
     best = experiment.checkpoints.folder / "best.ckpt"
     if trainer.interrupted or trainer.fast_dev_run:  # type: ignore[attr-defined]
