@@ -122,7 +122,9 @@ def test_resuming_automatically_finds_the_unfinished_run_with_the_same_configura
 
 
 def test_the_run_of_a_cluster_job_is_found_by_its_job(recipe, monkeypatch):
-    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "job-7")
+    one = {"RANK": 0, "LOCAL_RANK": 0, "WORLD_SIZE": 1, "LOCAL_WORLD_SIZE": 1, "MASTER_ADDR": "127.0.0.1"}
+    for name, value in {**one, "MASTER_PORT": 0, "TORCHELASTIC_RUN_ID": "job-7"}.items():
+        monkeypatch.setenv(name, str(value))
     fit_in_child(recipe, *kill_at(20))
     assert fit_in_child(recipe, "--resume", "auto", "--trainer.max_epochs", "2") == 0
     assert [p.name for p in Path("runs/tiny").iterdir()] == ["0"]
