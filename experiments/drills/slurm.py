@@ -1,5 +1,5 @@
-"""A real Slurm of two nodes on this machine, and what happens on clusters: preemption, signals at any time, requeueing by
-others, the time limit, the death of a node, and mistakes.
+"""A real Slurm of two nodes on this machine, and what happens on clusters: preemption, signals at any time, requeueing
+by others, the time limit, the death of a node, and mistakes.
 
     python experiments/drills/slurm.py [--short | --preemptions 6 --signals 50]
 
@@ -34,7 +34,7 @@ model:
     net: {class_path: stand_ins.TinyNet}
     optimizer: {class_path: torch.optim.AdamW, init_args: {lr: 0.01}}
 data: {class_path: stand_ins.FewDigits, init_args: {batch_size: 8, num_workers: 1}}
-trainer: {max_epochs: EPOCHS, strategy: ddp, callbacks: [{class_path: stand_ins.Pace}], log_every_n_steps: 5, num_sanity_val_steps: 0,
+trainer: {max_epochs: EPOCHS, strategy: ddp, callbacks: [{class_path: stand_ins.Pace}], num_sanity_val_steps: 0,
   enable_progress_bar: false, enable_model_summary: false}
 """
 
@@ -135,6 +135,7 @@ class Cluster:
             kill(pid)
 
     def __exit__(self, *exception: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # timeout sends it twice
         for job in run("squeue", "-h", "-o", "%A").split():
             run("scancel", "--signal=KILL", "--full", job)
             run("scancel", job)
