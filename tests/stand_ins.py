@@ -1,5 +1,6 @@
 """Small parts that tests put into recipes by class path."""
 
+import contextlib
 import os
 import signal
 import time
@@ -13,6 +14,7 @@ from torch import nn
 
 from visionlab.data.augmentation import Augmentation
 from visionlab.data.memory import MemoryDataModule
+from visionlab.tasks.classification import Classification
 
 
 class TinyNet(nn.Module):
@@ -80,13 +82,14 @@ class SignalAt(Callback):
 
 
 class FailsAt(Callback):
-    """Raises what a broken image raises, in the training step after a number of steps."""
+    """Raises what a broken image raises, in the training step after a number of steps, on one process or, as rank -1,
+    on all."""
 
-    def __init__(self, step: int) -> None:
-        self.step = step
+    def __init__(self, step: int, rank: int = -1) -> None:
+        self.step, self.rank = step, rank
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-        if trainer.global_step == self.step:
+        if trainer.global_step == self.step and self.rank in (-1, trainer.global_rank):
             raise ValueError("a broken image")
 
 
@@ -150,6 +153,29 @@ class GrowsAt(Callback):
             checkpoint["more"] = torch.zeros(self.size, dtype=torch.uint8)
 
 
+class FillsAt(Callback):
+    """Fills the disk that a path is on, after a step."""
+
+    def __init__(self, step: int, path: str) -> None:
+        self.step, self.path = step, path
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if trainer.global_step == self.step:
+            with Path(self.path).open("wb", buffering=0) as file, contextlib.suppress(OSError):
+                while True:
+                    file.write(bytes(4096))
+
+
+class SlowSteps(Callback):
+    """Makes each training step take at least so many seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        time.sleep(self.seconds)
+
+
 class NoteImages(Callback):
     """Writes down the ids of every training batch."""
 
@@ -159,6 +185,17 @@ class NoteImages(Callback):
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
         with Path(f"{self.path}.{trainer.global_rank}").open("a") as file:
             file.write(f"{trainer.current_epoch} {batch_idx} {' '.join(map(str, batch['ids'].tolist()))}\n")
+
+
+class NoteTimes(Callback):
+    """Writes down when each training step ended."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        with Path(self.path).open("a") as file:
+            file.write(f"{time.monotonic()}\n")
 
 
 class KeepFirstBatch(Callback):
@@ -187,6 +224,37 @@ class FewDigits(MemoryDataModule):
         images = (digits.images[:400, :, :, None] * 255 / 16).round().astype(np.uint8)
         part = slice(0, 320) if split == "train" else slice(320, 400)
         return images[part], digits.target[:400][part].astype(np.int64)
+
+
+class TwoTestImages(FewDigits):
+    """A test split of which one of three processes has nothing."""
+
+    def arrays(self, split):
+        images, labels = super().arrays(split)
+        return (images, labels) if split == "train" else (images[:2], labels[:2])
+
+
+class TwoOptimizers(Classification):
+    """Trains the features and the head by an optimizer of its own each, by hand."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.automatic_optimization = False
+
+    def configure_optimizers(self):
+        features = torch.optim.SGD(self.net.features.parameters(), 0.05, momentum=0.9)
+        head = torch.optim.Adam(self.net.head.parameters(), 0.01)
+        return [features, head], [torch.optim.lr_scheduler.ExponentialLR(features, 0.9)]
+
+    def training_step(self, batch, batch_idx):
+        loss = self.step(batch).losses["cross_entropy"].mean()
+        for optimizer in self.optimizers():
+            optimizer.zero_grad()
+        self.manual_backward(loss)
+        for optimizer in self.optimizers():
+            optimizer.step()
+        if self.trainer.is_last_batch:
+            self.lr_schedulers().step()
 
 
 class UnlabelledTest(FewDigits):

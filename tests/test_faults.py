@@ -1,7 +1,6 @@
 """A full disk, a kill while saving, an impatient Ctrl-C and weights that are not finite cost no good checkpoint."""
 
 import json
-import os
 import random
 import resource
 import signal
@@ -12,6 +11,7 @@ import pytest
 import torch
 
 from conftest import in_child, wait_for
+from saving import disk, kill_while_saving, only_root
 from visionlab.callbacks.checkpoints import AtomicCheckpointIO
 from visionlab.cli import main
 from visionlab.run import Run, is_whole
@@ -60,29 +60,41 @@ def test_a_full_disk_before_the_first_checkpoint_is_told_too(recipe, capfd):
     assert message.endswith("there is no checkpoint yet")
 
 
-def test_twenty_kills_while_saving_leave_a_whole_checkpoint_or_none(tmp_path):
-    io, draw = AtomicCheckpointIO(), random.Random(0)
-    target = tmp_path / "checkpoints" / "last.ckpt"
-
-    def child():
-        for step in range(10_000):
-            io.save_checkpoint({"step": step, "weights": torch.full((200_000,), float(step))}, target)
-        return 0
-
-    steps = []
-    for _ in range(20):
-        number = in_child(child)
-        time.sleep(draw.uniform(0.005, 0.1))
-        os.kill(number, signal.SIGKILL)
-        assert wait_for(number) == -signal.SIGKILL
-        if target.exists():
-            assert is_whole(target)
-            content = torch.load(target, weights_only=True)
-            assert (content["weights"] == content["step"]).all()
-            steps.append(content["step"])
+def test_ten_kills_while_saving_leave_a_whole_checkpoint_or_none(tmp_path):
+    draw, target = random.Random(0), tmp_path / "checkpoints" / "last.ckpt"
+    steps = [kill_while_saving(target, draw) for _ in range(10)]
     assert len(set(steps)) > 3  # kills fell at different times
-    io.save_checkpoint({"step": -1}, target)
+    AtomicCheckpointIO().save_checkpoint({"step": -1}, target)
     assert files_in(target.parent) == ["last.ckpt"]  # what a kill left beside it is gone too
+
+
+@only_root
+def test_so_they_do_where_temporary_files_lie_on_another_disk(tmp_path):
+    draw, target = random.Random(1), tmp_path / "checkpoints" / "last.ckpt"
+    with disk(tmp_path / "temporary", 10_000) as temporary:
+        steps = [kill_while_saving(target, draw, {"TMPDIR": str(temporary)}) for _ in range(10)]
+        assert len(set(steps)) > 3
+        assert files_in(temporary) == []  # nothing is written twice
+
+
+@only_root
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_disk_that_fills_up_spares_the_checkpoint_before(recipe, capfd, elsewhere):
+    """A neighbour takes the last kilobyte after step 25: nothing of any size can be written."""
+    with disk("small", 2_000) as small, disk("temporary", 2_000) as temporary:
+        words = ["--runs", str(small), "--save_every_n_steps", "7", *callback("FillsAt", step=25, path=small / "more")]
+        environment = {"TMPDIR": str(temporary if elsewhere else small)}
+        assert wait_for(in_child(lambda: fit(recipe, *words), environment)) == 1
+        message = capfd.readouterr().err.splitlines()[-1]
+        assert "the disk is full" in message
+        run = small / "tiny" / "0"
+        assert message.endswith(f"the last good checkpoint is {run}/checkpoints/last.ckpt")
+        assert files_in(run / "checkpoints") == ["best.ckpt", "last.ckpt", "previous.ckpt"]
+        assert is_whole(run / "checkpoints" / "last.ckpt")
+        assert files_in(temporary) == []
+        (small / "more").unlink()
+        again = ["--runs", str(small), "--resume", str(run)]
+        assert wait_for(in_child(lambda: fit(recipe, *again), environment)) == 0
 
 
 def test_a_second_ctrl_c_ends_the_run_at_once(recipe, capfd):

@@ -12,15 +12,19 @@ SOURCE = Path(__file__).parents[1] / "src" / "visionlab"
 MAY_IMPORT = {
     "batch": set(),
     "processes": set(),
-    "loggers": set(),
+    "tracking": set(),  # apart from loggers, for `visionlab sync` needs no torch
+    "recipes": set(),  # looks at YAML before anything heavy is imported
+    "loggers": {"tracking"},
     "signals": set(),  # noted from the start of the program, before torch is imported
     "slurm": set(),
+    "preflight": set(),
+    "watcher": set(),
     "nets": {"batch"},
     "pictures": {"batch"},
     "metrics": {"batch", "processes"},
     "data": {"batch", "metrics"},
     "tasks": {"batch", "losses", "metrics", "attacks", "processes"},
-    "callbacks": {"batch", "pictures", "loggers", "processes", "signals"},
+    "callbacks": {"batch", "pictures", "loggers", "processes", "signals", "watcher"},
 }
 
 
@@ -52,6 +56,8 @@ LIGHT = [
     "fit --help",
     "test --help",
     "predict --help",
+    "sync --help",
+    "sync nowhere",
     "data list",
     "data info digits",
     "data show --help",

@@ -1,6 +1,5 @@
 """A run that was killed, stopped or damaged goes on as if nothing had happened."""
 
-import random
 import shutil
 import signal
 from pathlib import Path
@@ -9,6 +8,7 @@ import pytest
 import torch
 
 from conftest import RECIPE, in_child, in_processes, wait_for
+from kills import SAVED_EVERY, Kills
 from visionlab.cli import main
 from visionlab.run import Run, is_whole
 
@@ -209,28 +209,111 @@ def test_another_number_of_schedules_cannot_continue_a_run(recipe, capfd):
     assert is_whole(Path("runs/tiny/0/checkpoints/last.ckpt"))
 
 
-def test_one_process_goes_on_with_what_two_began(recipe, straight):
-    two = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--data.init_args.batch_size", "8"]
+def seen_by_two(path):
+    halves = zip(*(Path(f"{path}.{rank}").read_text().splitlines() for rank in (0, 1)), strict=True)
+    return [set(a.split()[2:]) | set(b.split()[2:]) for a, b in halves]
 
-    assert in_processes(lambda: fit(recipe, *two, *noting("two"), "--trainer.max_steps", "28"), world=2) == [0, 0]
-    fit_in_child(recipe, *noting("one"), "--resume", "runs/tiny/0/checkpoints/last.ckpt")
-    whole = [set(line.split()[2:]) for line in (straight / "noted.0").read_text().splitlines()]
-    halves = zip(*(Path(f"two.{rank}").read_text().splitlines() for rank in (0, 1)), strict=True)
-    assert [set(a.split()[2:]) | set(b.split()[2:]) for a, b in halves] == whole[:28]
-    assert [set(line.split()[2:]) for line in Path("one.0").read_text().splitlines()] == whole[28:]
+
+def seen_by_one(path):
+    return [set(line.split()[2:]) for line in Path(f"{path}.0").read_text().splitlines()]
+
+
+TWO = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
+
+
+@pytest.mark.parametrize("batch_size", ["8", "16"])  # as it was for each of two, or as it would have to be for one
+def test_one_process_goes_on_with_what_two_began(recipe, straight, batch_size, capfd):
+    two = [*TWO, "--data.init_args.batch_size", "8", *noting("two"), "--trainer.max_steps", "28"]
+    assert in_processes(lambda: fit(recipe, *two), world=2) == [0, 0]
+    one = ["--data.init_args.batch_size", batch_size, *noting("one"), "--resume", "runs/tiny/0/checkpoints/last.ckpt"]
+    assert fit_in_child(recipe, *one) == 0
+    assert ("16 images each instead of 8, so that 16 stay a global batch" in capfd.readouterr().err) == (
+        batch_size == "8"
+    )
+    whole = seen_by_one(straight / "noted")
+    assert seen_by_two("two") == whole[:28]
+    assert seen_by_one("one") == whole[28:]
+    assert table("runs/tiny/0").count(",train/loss,") == table(straight / "tiny/0").count(",train/loss,")
+
+
+def test_two_processes_go_on_with_what_one_began(recipe, straight):
+    fit_in_child(recipe, *noting("one"), *kill_at(33))
+    assert in_processes(lambda: fit(recipe, *TWO, *noting("two"), "--resume", "runs/tiny/0"), world=2) == [0, 0]
+    whole = seen_by_one(straight / "noted")
+    assert seen_by_two("two") == whole[28:]  # the newest checkpoint before step 33 is that of step 28
+    assert torch.load("runs/tiny/0/checkpoints/last.ckpt", weights_only=True)["visionlab"]["global_batch"] == 16
+
+
+def test_processes_that_cannot_share_the_global_batch_equally_are_refused(recipe, capfd):
+    fit_in_child(recipe, *kill_at(33))
+    three = ["--trainer.devices", "3", "--trainer.strategy", "ddp", "--resume", "runs/tiny/0"]
+    assert in_processes(lambda: fit(recipe, *three), world=3) == [2, 2, 2]
+    assert "saved by 1 processes with 16 images in a global batch, which 3 processes cannot" in capfd.readouterr().err
+
+
+SCHEDULES = {
+    "an epoch": "{class_path: torch.optim.lr_scheduler.StepLR, init_args: {step_size: 1, gamma: 0.5}}, "
+    "interval: epoch}",
+    "a plateau": "{class_path: torch.optim.lr_scheduler.ReduceLROnPlateau, init_args: {patience: 0, threshold: 0.9}}, "
+    "interval: epoch, monitor: val/loss}",
+}
+
+
+@pytest.mark.parametrize("step", [20, 38])
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_schedules_by_epoch_are_continued_to_equal_bits(recipe, schedule, step):
+    """From a checkpoint of an epoch's end, after which Lightning tells ReduceLROnPlateau."""
+    scheduled = ["--model.init_args.lr_schedulers", f"[{{scheduler: {SCHEDULES[schedule]}]"]
+    assert fit_in_child(recipe, *scheduled, "--runs", "straight") == 0
+    assert fit_in_child(recipe, *scheduled, *kill_at(step)) == -signal.SIGKILL
+    assert fit_in_child(recipe, *scheduled, "--resume", "runs/tiny/0") == 0
+    rates = {line.split(",")[3] for line in table("straight/tiny/0").splitlines() if ",train/lr," in line}
+    assert len(rates) > 2
+    assert_same_end("straight/tiny/0", "runs/tiny/0")
+
+
+def test_a_gradient_scaler_is_continued_to_equal_bits(recipe):
+    arguments = "{precision: 16-mixed, device: cpu}"
+    half = ["--trainer.plugins", f"{{class_path: lightning.pytorch.plugins.MixedPrecision, init_args: {arguments}}}"]
+    assert fit_in_child(recipe, *half, "--runs", "straight") == 0
+    assert fit_in_child(recipe, *half, *kill_at(33)) == -signal.SIGKILL
+    assert fit_in_child(recipe, *half, "--resume", "runs/tiny/0") == 0
+    assert_same_end("straight/tiny/0", "runs/tiny/0")
+    one, other = (
+        torch.load(f"{runs}/tiny/0/checkpoints/last.ckpt", weights_only=True)["MixedPrecision"]
+        for runs in ("straight", "runs")
+    )
+    assert one == other
+    assert one["scale"] > 0
+    assert one["_growth_tracker"] > 0
+
+
+def test_two_optimizers_by_hand_are_continued_to_equal_bits(recipe):
+    task = ["--model", "stand_ins.TwoOptimizers", "--model.init_args.lr_schedulers", "[]"]
+    assert fit_in_child(recipe, *task, "--runs", "straight") == 0
+    # each batch counts two steps: within the second epoch
+    assert fit_in_child(recipe, *task, "--trainer.max_steps", "50") == 0
+    assert torch.load("runs/tiny/0/checkpoints/last.ckpt", weights_only=True)["global_step"] == 50
+    assert fit_in_child(recipe, *task, "--resume", "runs/tiny/0/checkpoints/last.ckpt") == 0
+    for name, value in weights("straight/tiny/0").items():
+        assert torch.equal(value, weights("runs/tiny/0")[name]), name
+    one, other = (
+        torch.load(f"{runs}/tiny/0/checkpoints/last.ckpt", weights_only=True) for runs in ("straight", "runs")
+    )
+    assert one["lr_schedulers"] == other["lr_schedulers"]
+    for first, second in zip(one["optimizer_states"], other["optimizer_states"], strict=True):
+        for number, state in first["state"].items():
+            for name, value in state.items():
+                assert torch.equal(torch.as_tensor(value), torch.as_tensor(second["state"][number][name]))
 
 
 @pytest.mark.slow
-def test_twenty_random_kills_of_one_of_two_processes(recipe):
-    two = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--data.init_args.batch_size", "8"]
-    assert in_processes(lambda: fit(recipe, *two, "--runs", "straight"), world=2) == [0, 0]
-    draw = random.Random(0)
-    for _ in range(20):
-        shutil.rmtree("runs", ignore_errors=True)
-        step, rank = draw.randrange(8, 72), draw.randrange(2)
-        killer = f"{{class_path: stand_ins.SignalAt, init_args: {{step: {step}, rank: {rank}}}}}"
-        statuses = in_processes(lambda: fit(recipe, *two, "--trainer.callbacks+", killer), world=2)  # noqa: B023
-        assert statuses[rank] == -signal.SIGKILL
-        assert all(statuses)
-        assert in_processes(lambda: fit(recipe, *two, "--resume", "runs/tiny/0"), world=2) == [0, 0]
-        assert_same_end("straight/tiny/0", "runs/tiny/0")
+@pytest.mark.parametrize(
+    ("world", "then", "workers", "count"), [(1, 1, 2, 4), (2, 2, 0, 6), (2, 2, 2, 4), (1, 2, 0, 3), (2, 1, 2, 3)]
+)
+def test_twenty_random_kills(tmp_path, world, then, workers, count):
+    kills = Kills(tmp_path / "kills", world, then, workers, seed=0)
+    for _ in range(count):
+        outcome = kills.kill_and_continue()
+        assert outcome.equal, outcome
+        assert outcome.redone <= SAVED_EVERY, outcome

@@ -60,6 +60,7 @@ def test_run_json_tells_how_it_came_about(finished):
     assert torch.__version__.startswith(info["versions"]["torch"])
     assert info["versions"].keys() >= {"visionlab", "python", "lightning", "albumentations"}
     assert info["job"] is None
+    assert info["place"] == {"device": "cpu", "processes": 1, "deterministic": True}
     assert info["wandb_id"].startswith("tiny-0-")
 
 

@@ -1,10 +1,7 @@
 """A signal to any process, at any time, ends the run on all of them, and nothing is lost."""
 
 import os
-import re
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,7 +11,6 @@ import torch
 from conftest import RECIPE, in_child, in_processes, wait_for
 from visionlab.callbacks.stop import Agreement
 from visionlab.cli import main
-from visionlab.loggers import read_metrics
 from visionlab.run import Run
 from visionlab.signals import StopRequest
 

@@ -1,13 +1,11 @@
 """What Weights & Biases is told, read back from its own file and from a server; and that it never costs a run."""
 
-import gzip
-import http.server
 import json
 import os
+import signal
 import socket
 import struct
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -16,12 +14,11 @@ from PIL import Image
 from wandb.proto import wandb_internal_pb2
 
 from conftest import in_child, wait_for
-from visionlab import loggers
+from visionlab import loggers, tracking
 from visionlab.cli import main
 from visionlab.loggers import read_metrics
 from visionlab.run import Run
-
-KEY = "0123456789" * 4
+from wandb_server import WandbServer
 
 
 def records(path):
@@ -136,8 +133,8 @@ def test_without_a_key_it_is_offline_and_asks_for_nothing(recipe, monkeypatch):
 @pytest.mark.parametrize(
     ("content", "configured"),
     [
-        (f"machine 127.0.0.1 login user password {KEY}\n", True),
-        (f"machine elsewhere login user password {KEY}\n", False),
+        (f"machine 127.0.0.1 login user password {WandbServer.KEY}\n", True),
+        (f"machine elsewhere login user password {WandbServer.KEY}\n", False),
         ("machine\n", False),
         (None, False),
     ],
@@ -149,15 +146,15 @@ def test_a_key_is_found_where_login_leaves_it(monkeypatch, content, configured):
     if content is not None:
         Path("netrc").write_text(content)
         Path("netrc").chmod(0o600)
-    assert loggers._key_is_configured() is configured
+    assert tracking.key_is_configured() is configured
 
 
 def at_server(port):
-    return {"WANDB_BASE_URL": f"http://127.0.0.1:{port}", "WANDB_API_KEY": KEY}
+    return {"WANDB_BASE_URL": f"http://127.0.0.1:{port}", "WANDB_API_KEY": WandbServer.KEY}
 
 
 def test_a_server_that_refuses_makes_the_run_an_offline_one(recipe, monkeypatch, capfd):
-    monkeypatch.setattr(loggers, "SECONDS_TO_WAIT", 3)
+    monkeypatch.setattr(tracking, "SECONDS_TO_WAIT", 3)
     monkeypatch.setattr(loggers, "rank_zero_warn", lambda message: print(message, file=sys.stderr))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -183,97 +180,50 @@ def test_a_server_that_refuses_costs_a_quarter_of_a_minute(recipe):
     assert_history_is_the_table()
 
 
-class Server(http.server.ThreadingHTTPServer):
-    """As much of a W&B server as its client needs; ``hangs_after_start`` lets every later request wait."""
-
-    daemon_threads = True
-    block_on_close = False
-
-    def __init__(self, *, hangs_after_start):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.hangs_after_start, self.started, self.rows = hangs_after_start, False, []
-        self.closing = threading.Event()
-
-    def __enter__(self):
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(self, *args):
-        self.closing.set()
-        self.shutdown()
-        super().__exit__(*args)
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *args):
-        pass
-
-    def do_GET(self):
-        self.answer({})
-
-    def do_PUT(self):
-        self.body()
-        self.answer({})
-
-    def do_POST(self):
-        body = self.body()
-        if not self.path.endswith("/graphql"):
-            if self.path.endswith("/file_stream"):
-                lines = json.loads(body).get("files", {}).get("wandb-history.jsonl", {}).get("content", [])
-                self.server.rows += [json.loads(line) for line in lines]
-            self.answer({"exitcode": None, "limits": {}})
-            return
-        query = json.loads(body)
-        given = query.get("variables") or {}
-        match query.get("operationName"):
-            case "UpsertBucket":
-                project = {"id": "p", "name": given.get("project"), "entity": {"id": "e", "name": "entity"}}
-                name = given.get("name") or "r"
-                bucket = {"id": "b", "name": name, "displayName": name, "config": "{}", "project": project}
-                self.answer({"data": {"upsertBucket": {"bucket": bucket, "inserted": True}}})
-                self.server.started = True
-            case "CreateRunFiles":
-                address = f"http://127.0.0.1:{self.server.server_port}/files/"
-                files = [{"name": name, "uploadUrl": address + name} for name in given["files"]]
-                self.answer({"data": {"createRunFiles": {"runID": "b", "uploadHeaders": [], "files": files}}})
-            case _:
-                self.answer({"data": {}})
-
-    def body(self):
-        content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        return gzip.decompress(content) if self.headers.get("Content-Encoding") == "gzip" else content
-
-    def answer(self, content):
-        if self.server.hangs_after_start and self.server.started:
-            self.server.closing.wait(120)
-            return
-        encoded = json.dumps(content).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(encoded)))
-        self.end_headers()
-        self.wfile.write(encoded)
+def sent(server):
+    """The rows of the one run that the server knows."""
+    (run,) = server.runs.values()
+    return run.rows
 
 
 def test_with_a_key_the_server_gets_every_number(recipe):
-    with Server(hangs_after_start=False) as server:
-        assert fit_in_child(recipe, environment=at_server(server.server_port), online=True) == 0
+    with WandbServer() as server:
+        assert fit_in_child(recipe, environment=server.environment, online=True) == 0
+        rows = sent(server)
     assert not list(Path("runs/tiny/0/wandb").glob("offline-run-*"))
-    sent = {(row["trainer/global_step"], name): value for row in server.rows for name, value in row.items()}
+    told = {(row["trainer/global_step"], name): value for row in rows for name, value in row.items()}
     for name, (steps, values) in read_metrics(Path("runs/tiny/0/metrics.csv")).items():
         for step, value in zip(steps, values, strict=True):
-            assert sent[step, name] == pytest.approx(value, rel=1e-9), (step, name)
+            assert told[step, name] == pytest.approx(value, rel=1e-9), (step, name)
 
 
 @pytest.mark.slow
-def test_a_server_that_hangs_after_the_start_holds_the_end_up_only_so_long(recipe, monkeypatch):
-    monkeypatch.setattr(loggers, "SECONDS_TO_WAIT", 3)
-    with Server(hangs_after_start=True) as server:
+@pytest.mark.parametrize("mode", ["fails", "hangs"])
+@pytest.mark.parametrize("when", ["start", "middle"])
+def test_a_server_that_goes_away_holds_a_run_up_only_so_long(recipe, monkeypatch, mode, when):
+    monkeypatch.setattr(tracking, "SECONDS_TO_WAIT", 3)
+    with WandbServer(*((mode, None) if when == "start" else ("ok", mode))) as server:
         start = time.monotonic()
-        assert fit_in_child(recipe, environment=at_server(server.server_port), online=True) == 0
+        assert fit_in_child(recipe, environment=server.environment, online=True) == 0
         assert time.monotonic() - start < 30
-        assert server.started
+        assert bool(server.runs) == (when == "middle")
     assert Run.open("runs/tiny/0").info["state"] == "finished"
-    assert_history_is_the_table()  # on disk, for `wandb sync`
+    assert_history_is_the_table()  # on disk, for `visionlab sync`
+
+
+@pytest.mark.slow
+def test_a_kill_loses_two_seconds_of_the_offline_file_at_most(recipe):
+    """Of steps of 20 ms, each of which logs."""
+    slow = "{class_path: stand_ins.SlowSteps, init_args: {seconds: 0.02}}"
+    kill = "{class_path: stand_ins.SignalAt, init_args: {step: 250, number: 9}}"
+    words = [
+        "--trainer.max_epochs",
+        "20",
+        "--trainer.log_every_n_steps",
+        "1",
+        "--trainer.callbacks",
+        f"[{slow}, {kill}]",
+    ]
+    assert fit_in_child(recipe, *words) == -signal.SIGKILL
+    assert read_metrics(Path("runs/tiny/0/metrics.csv"))["train/loss"][0][-1] >= 250
+    assert max(row["trainer/global_step"] for row in history() if "train/loss" in row) > 250 - 2 / 0.02

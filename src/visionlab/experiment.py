@@ -2,7 +2,9 @@
 
 import copy
 import logging
+import os
 import warnings
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy, Strategy
 
 from visionlab.callbacks.checkpoints import AtomicCheckpointIO, Checkpoints
 from visionlab.callbacks.pictures import Pictures
@@ -28,9 +31,11 @@ from visionlab.callbacks.resume import ExactResume
 from visionlab.callbacks.skipped import CountSkipped
 from visionlab.callbacks.stop import StopOnSignal
 from visionlab.callbacks.throughput import Throughput
+from visionlab.callbacks.watch import Watch
 from visionlab.data.base import DataModule
 from visionlab.loggers import MetricsTable, open_wandb
 from visionlab.mistakes import explain
+from visionlab.preflight import check_network, processes_of_launcher
 from visionlab.processes import is_first
 from visionlab.run import Run
 from visionlab.signals import StopRequest
@@ -52,6 +57,11 @@ warnings.filterwarnings("ignore", message=r".*does not have many workers.*")
 # Lightning recommends other products on every start
 logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "Tip:" not in record.getMessage())
 
+PROCESS_TIMEOUT = timedelta(minutes=10)
+"""How long a process may keep the others waiting. torch's 30 minutes for gloo are long on a cluster that counts them;
+its 10 for NCCL are enough for what one process does alone: measure an evaluation, draw, save.
+"""
+
 
 class Experiment(LightningCLI):
     """Parses a recipe and makes its task, data and trainer. Nothing is run, and no folder made, until :meth:`start`.
@@ -67,6 +77,7 @@ class Experiment(LightningCLI):
         trainer: made by :meth:`start`.
         run: the run folder, on the process that writes it, given to :meth:`start`.
         checkpoints: keeps them, where the run is recorded; made by :meth:`start`.
+        watch: ends processes that hang; made by :meth:`start`.
 
     Raises:
         ValueError: if the recipe or an argument is wrong; the message names it, and the nearest right one.
@@ -75,6 +86,7 @@ class Experiment(LightningCLI):
     model: Task
     datamodule: DataModule
     checkpoints: Checkpoints
+    watch: Watch
     run: Run | None = None
 
     def __init__(self, args: list[str], num_classes: int | None = None) -> None:
@@ -129,6 +141,7 @@ class Experiment(LightningCLI):
         """
 
     def before_instantiate_classes(self) -> None:
+        self._places(self.config["trainer"])  # so that a wrong number is told before a run folder is made
         if self.config["threads"] is not None:
             torch.set_num_threads(self.config["threads"])
 
@@ -154,6 +167,18 @@ class Experiment(LightningCLI):
         return self.trainer is not None and self.trainer.global_step > 0
 
     @property
+    def place(self) -> dict[str, Any]:
+        """On what the run trains: the ``device``, the number of ``processes``, and whether it is ``deterministic``, so
+        that continuing it is exact to the bit.
+        """
+        device = self.trainer.strategy.root_device
+        return {
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+            "processes": self.trainer.world_size,
+            "deterministic": device.type == "cpu" or torch.are_deterministic_algorithms_enabled(),
+        }
+
+    @property
     def task_name(self) -> str:
         """What a table of results calls the net."""
         return type(self.model.net).__name__
@@ -173,7 +198,9 @@ class Experiment(LightningCLI):
         folder = Path("runs") if run is None else run.folder  # on other processes nothing is written to it
         config = copy.copy(self.config_init["trainer"])
         chosen = config.get("logger")
+        self.watch = Watch(folder)
         callbacks: list[Any] = [
+            self.watch,
             KeepRecipe(self.recipe, self.datamodule.label_map),
             WriteResults(folder),
             Pictures(folder),
@@ -203,12 +230,39 @@ class Experiment(LightningCLI):
                 plugins=[AtomicCheckpointIO(), *(p for p in plugins if p is not None)],
                 use_distributed_sampler=False,  # the loaders share the images out themselves, exactly
                 default_root_dir=folder,
+                **self._places(config),
             )
         except (MisconfigurationException, TypeError) as error:
             # a device that is not there, arguments that exclude each other
             raise ValueError(f"trainer: {error}") from error
+        _keep_single_files(self.trainer.strategy)
         check_tasks(self.trainer.num_devices, self.trainer.num_nodes)
+        if self.trainer.world_size > 1:
+            if isinstance(config["strategy"], str):
+                self.trainer.strategy._timeout = PROCESS_TIMEOUT  # type: ignore[attr-defined]
+            if "LOCAL_RANK" in os.environ:
+                self.watch.expect_others(self.trainer)
+            else:
+                check_network()
         return self.trainer
+
+    @staticmethod
+    def _places(config: Any) -> dict[str, int]:
+        """How many processes torchrun started on how many machines, where the recipe leaves it open.
+
+        Raises:
+            ValueError: if the recipe says otherwise.
+        """
+        started = processes_of_launcher(os.environ)
+        if started is None:
+            return {}
+        each, machines = started
+        if config["devices"] not in ("auto", -1, "-1", each, str(each)) or config["num_nodes"] not in (1, machines):
+            raise ValueError(
+                f"torchrun started {each} processes on each of {machines} machines, but trainer.devices is "
+                f"{config['devices']} and trainer.num_nodes {config['num_nodes']}: leave both out of the recipe"
+            )
+        return {"devices": each, "num_nodes": machines}
 
     def _chosen_loggers(self, chosen: Any, run: Run | None) -> list[Logger]:
         if isinstance(chosen, Logger):
@@ -219,3 +273,18 @@ class Experiment(LightningCLI):
             return []
         name = f"{run.folder.parent.name}/{run.folder.name}"
         return [open_wandb(run.folder, run.info["wandb_id"], name, self.resolved)]
+
+
+def _keep_single_files(strategy: Strategy) -> None:
+    """Make checkpoints single files, which are put in place at once, are checked, and run no code when they are read.
+    Sharded ones are folders of pickles.
+
+    Raises:
+        ValueError: if the strategy knows no others.
+    """
+    if isinstance(strategy, ModelParallelStrategy):
+        strategy._save_distributed_checkpoint = False
+    elif isinstance(strategy, FSDPStrategy) and strategy._state_dict_type != "full":
+        raise ValueError("trainer.strategy: sharded checkpoints cannot be checked; give state_dict_type: full")
+    elif isinstance(strategy, DeepSpeedStrategy):
+        raise ValueError("trainer.strategy: DeepSpeed's checkpoints are folders of pickles; use fsdp instead")

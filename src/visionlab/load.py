@@ -8,8 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from visionlab.callbacks.checkpoints import read_checkpoint
 from visionlab.data.base import DataModule
 from visionlab.experiment import Experiment
+from visionlab.recipes import require_recipe
 from visionlab.run import Run
 from visionlab.tasks.base import Task
 
@@ -40,21 +42,21 @@ class Loaded:
 
 
 def load(folder: str | Path, checkpoint: Path | None = None) -> Loaded:
-    """Rebuild the net, the weights and the label map of a run.
+    """Rebuild the net, the weights and the label map of a run. Its configuration names the classes to import, so it is
+    code: load runs that you trust.
 
     Args:
         folder: the run folder.
         checkpoint: its best if None.
 
     Raises:
-        ValueError: if the folder is no run.
+        ValueError: if the folder is no run, its configuration no recipe, or the checkpoint damaged.
         FileNotFoundError: if there is no such checkpoint.
     """
     run = Run.open(folder)
     path = run.best if checkpoint is None else checkpoint
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no checkpoint {path}")
-    content = torch.load(path, map_location="cpu", weights_only=True)
+    require_recipe(run.folder / "config.yaml")
+    content = read_checkpoint(path)
     names = [str(entry["name"]) for entry in content["label_map"]]
     experiment = Experiment(["--config", str(run.folder / "config.yaml")], num_classes=len(names))
     experiment.model.load_state_dict(content["state_dict"])

@@ -1,18 +1,15 @@
 """Where a run's numbers go: a table in the run folder, and Weights & Biases without ever waiting for it."""
 
 import csv
-import netrc
 import os
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import wandb
 from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning_utilities.core.rank_zero import rank_zero_only, rank_zero_warn
 
-SECONDS_TO_WAIT = 10
-"""How long a W&B server may keep a run from starting, and from ending."""
+from visionlab import tracking
 
 
 class MetricsTable(Logger):
@@ -79,8 +76,8 @@ def read_metrics(path: Path) -> dict[str, tuple[list[int], list[float]]]:
 def open_wandb(folder: Path, run_id: str, name: str, config: dict[str, Any]) -> WandbLogger:
     """Start or continue a W&B run, offline unless a key is configured or ``WANDB_MODE`` says otherwise.
 
-    A server that does not answer within :data:`SECONDS_TO_WAIT` makes the run an offline one. It never asks for
-    anything.
+    A server that does not answer within :data:`visionlab.tracking.SECONDS_TO_WAIT` makes the run an offline one. It
+    never asks for anything.
 
     Args:
         folder: the run folder, in which W&B makes ``wandb/``.
@@ -88,43 +85,11 @@ def open_wandb(folder: Path, run_id: str, name: str, config: dict[str, Any]) -> 
         name: shown by W&B.
         config: the resolved configuration.
     """
-    mode = os.environ.get("WANDB_MODE", "online" if _key_is_configured() else "offline")
-    settings = wandb.Settings(
-        init_timeout=SECONDS_TO_WAIT, finish_timeout=SECONDS_TO_WAIT, console="off", silent=True, x_disable_stats=True
-    )
-
-    def start(mode: Any) -> Any:
-        project = os.environ.get("WANDB_PROJECT", "visionlab")
-        return wandb.init(  # type: ignore[call-arg,unused-ignore]
-            project=project,
-            dir=folder,
-            id=run_id,
-            name=name,
-            config=config,
-            resume="allow",
-            mode=mode,
-            settings=settings,
-        )
-
+    mode = os.environ.get("WANDB_MODE", "online" if tracking.key_is_configured() else "offline")
     try:
-        run = start(mode)
+        run = tracking.begin(folder, run_id, name, config, mode)
     except Exception as error:  # W&B's errors have no common base, and tracking must not cost a run
         rank_zero_warn(f"Weights & Biases did not start ({error}); the run is recorded offline in {folder / 'wandb'}")
         wandb.teardown()  # else W&B's service holds the id to be in use
-        run = start("offline")
-    # W&B drops what is logged below its own step; our step is logged as a value, and is the x-axis
-    run.define_metric("trainer/global_step")
-    run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
+        run = tracking.begin(folder, run_id, name, config, "offline")
     return WandbLogger(experiment=run)
-
-
-def _key_is_configured() -> bool:
-    """Whether W&B would find an API key, in the environment or where ``wandb login`` leaves it."""
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname
-    path = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
-    try:
-        return path.exists() and host is not None and netrc.netrc(path).authenticators(host) is not None
-    except netrc.NetrcParseError:
-        return False

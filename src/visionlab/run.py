@@ -3,7 +3,7 @@
 ::
 
     runs/<recipe>/<n>/
-        run.json        format version, state, command, versions, git commit, W&B id
+        run.json        format version, state, command, versions, git commit, W&B id, where it trained
         config.yaml     the resolved configuration: ``visionlab fit --config`` takes it
         metrics.csv     step,epoch,name,value
         results/        <stage>.json: the scalars; <stage>_per_class.csv, <stage>_confusion.csv; train.json: the speed
@@ -86,7 +86,11 @@ class Run:
         run = Run(Path(folder))
         if not (run.folder / "run.json").is_file():
             raise ValueError(f"{folder} is not a run folder: it has no run.json")
-        if (found := run.info["format"]) > FORMAT:
+        try:
+            found = int(run.info["format"])
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise ValueError(f"{run.folder / 'run.json'} is damaged: {type(error).__name__}: {error}") from error
+        if found > FORMAT:
             raise ValueError(f"{folder} has run folder format {found}; this visionlab reads up to {FORMAT}")
         return run
 
@@ -117,6 +121,10 @@ class Run:
     def mark(self, state: State) -> None:
         """Write how the run stands."""
         self._write({**self.info, "state": state})
+
+    def describe(self, place: dict[str, Any]) -> None:
+        """Write on what the run trains, and whether continuing it is exact there."""
+        self._write({**self.info, "place": place})
 
     def discard(self) -> None:
         """Delete the folder and all that is in it: for a run that ended before its first step."""

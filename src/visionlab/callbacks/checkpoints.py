@@ -44,18 +44,31 @@ class AtomicCheckpointIO(CheckpointIO):
         """Read a checkpoint onto the CPU.
 
         Raises:
-            ValueError: if ``path`` is an address; download it first.
+            ValueError: if ``path`` is an address, which is to be downloaded first, or if the file is damaged.
             FileNotFoundError: if it is not there.
         """
-        if "://" in str(path):
-            raise ValueError(f"{path} is an address; checkpoints are loaded from local files only: download it first")
-        if not Path(path).is_file():
-            raise FileNotFoundError(f"there is no checkpoint {path}")
-        return dict(torch.load(path, map_location="cpu", weights_only=True))
+        return read_checkpoint(path)
 
     def remove_checkpoint(self, path: str | Path) -> None:
         """Delete a checkpoint."""
         Path(path).unlink(missing_ok=True)
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU, by a reader that knows tensors and plain types and runs no code.
+
+    Raises:
+        ValueError: if ``path`` is an address, or the file is damaged or holds anything else.
+        FileNotFoundError: if it is not there.
+    """
+    if "://" in str(path):
+        raise ValueError(f"{path} is an address; checkpoints are loaded from local files only: download it first")
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"there is no checkpoint {path}")
+    try:
+        return dict(torch.load(path, map_location="cpu", weights_only=True))
+    except Exception as error:  # the reader does not expect damage, which makes it raise seven kinds of errors
+        raise ValueError(f"{path} is damaged, or holds more than tensors and plain types") from error
 
 
 SECONDS_WORTH_SAVING = 5.0

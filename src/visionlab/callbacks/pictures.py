@@ -10,6 +10,7 @@ import wandb
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from visionlab.loggers import read_metrics
@@ -87,7 +88,9 @@ class Pictures(Callback):
     def _leave(self, trainer: Trainer, name: str, picture: Image.Image) -> None:
         folder = self.folder / "pictures"
         folder.mkdir(parents=True, exist_ok=True)
-        picture.save(folder / f"{name}.png")
+        about = PngInfo()
+        about.add_text("step", str(trainer.global_step))  # for `visionlab sync`
+        picture.save(folder / f"{name}.png", pnginfo=about)
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 # not by log_image, which moves W&B's own step

@@ -1,6 +1,7 @@
 """A continued run goes on exactly where it stopped, and does what the command line says now."""
 
 import random
+import sys
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,9 @@ class ExactResume(Callback):
     changed learning rate), the new arguments win over those in the checkpoint; momenta and step counts go on. A changed
     learning rate scales the current one, so that a schedule keeps its shape.
 
+    Where the number of processes is another one, each takes as many images as keep the global batch what it was: so the
+    epoch goes on where it stopped, with each image once, and steps and learning rates mean what they did.
+
     Args:
         threads: the number that the recipe asks for, if it does.
     """
@@ -42,10 +46,34 @@ class ExactResume(Callback):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         mine = {"random": _random_states(), "window": pl_module.window_state(), "threads": torch.get_num_threads()}
-        checkpoint["visionlab"] = {"processes": gather(mine), "built": self.built}
+        processes = gather(mine)
+        checkpoint["visionlab"] = {
+            "processes": processes,
+            "built": self.built,
+            "plateaus": _plateaus(trainer),
+            "global_batch": len(processes) * trainer.datamodule.batch_size,  # type: ignore[attr-defined]
+        }
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         self.loaded = checkpoint.get("visionlab")
+        if self.loaded is not None and trainer.world_size != (before := len(self.loaded["processes"])):
+            self._keep_global_batch(trainer, before, self.loaded["global_batch"])
+
+    def _keep_global_batch(self, trainer: Trainer, before: int, images: int) -> None:
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        each, left = divmod(images, trainer.world_size)
+        if left:
+            raise ValueError(
+                f"the run was saved by {before} processes with {images} images in a global batch, which "
+                f"{trainer.world_size} processes cannot share equally"
+            )
+        if each != data.batch_size and trainer.is_global_zero:
+            print(
+                f"visionlab: {trainer.world_size} processes go on with what {before} began: {each} images each instead "
+                f"of {data.batch_size}, so that {images} stay a global batch",
+                file=sys.stderr,
+            )
+        data.batch_size = each
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         for logger in trainer.loggers:
@@ -61,6 +89,8 @@ class ExactResume(Callback):
             pl_module.load_window_state(mine["window"])
         elif trainer.is_global_zero:  # another number of processes: random streams cannot go on, sums can
             pl_module.load_window_state(_add_windows([process["window"] for process in processes]))
+        for number, value in self.loaded.get("plateaus", {}).items():
+            pl_module.lr_scheduler_step(trainer.lr_scheduler_configs[number].scheduler, value)
         self._obey_new_arguments(trainer, self.loaded["built"])
         self.loaded = None
 
@@ -82,6 +112,19 @@ class ExactResume(Callback):
         ):
             changed = {name: value for name, value in new.items() if name in old and value != old[name]}
             config.scheduler.load_state_dict({**config.scheduler.state_dict(), **changed})
+
+
+def _plateaus(trainer: Trainer) -> dict[int, Any]:
+    """What ReduceLROnPlateau will be told after a checkpoint at the end of an epoch, by its number: Lightning tells it
+    last of all, and does not after continuing.
+    """
+    if not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+        return {}
+    return {
+        number: float(trainer.callback_metrics[str(config.monitor)])
+        for number, config in enumerate(trainer.lr_scheduler_configs)
+        if config.reduce_on_plateau and config.interval == "epoch" and config.monitor in trainer.callback_metrics
+    }
 
 
 PROGRESS = {

@@ -15,6 +15,7 @@ COMMANDS = {
     "validate": ("visionlab.cli.evaluate", "evaluate a run on the validation split"),
     "test": ("visionlab.cli.evaluate", "evaluate a run on the test split"),
     "predict": ("visionlab.cli.predict", "predict images with a run: pictures and results"),
+    "sync": ("visionlab.cli.sync", "send an offline run to Weights & Biases, as one run"),
     "data": ("visionlab.cli.data", "describe, make, check, show or download a data set"),
 }
 

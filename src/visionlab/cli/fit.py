@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from visionlab import slurm
 from visionlab.cli.options import Request, read_request, refuse_address
+from visionlab.preflight import check_launch
 from visionlab.run import Run, find_unfinished
 from visionlab.signals import StopRequest
 
@@ -52,6 +53,7 @@ def main(argv: list[str]) -> int:
         if not Path(options.resume).exists():
             raise FileNotFoundError(f"there is nothing to resume at {options.resume}")
     recipe = read_request(words)
+    check_launch(continues=options.resume is not None)
     slurm.check_launch()
     return _fit(recipe, options.runs, options.resume, request_to_stop)
 
@@ -86,21 +88,23 @@ def _fit(request: Request, runs: Path, resume: str | None, request_to_stop: Stop
         _end(experiment, "stopped")
         return 128 + signal.SIGINT
     except Exception as error:
-        _end(experiment, "failed")
+        with contextlib.suppress(OSError):  # the disk may be full
+            _end(experiment, "failed")
         failure = _failure(error)
         mistake = failure is None and isinstance(error, (ValueError, OSError, MisconfigurationException))
         if run is not None and mistake and anew and not experiment.has_trained:
             run.discard()
         elif run is not None:
-            (run.folder / "error.txt").write_text(traceback.format_exc())
+            with contextlib.suppress(OSError):
+                (run.folder / "error.txt").write_text(traceback.format_exc())
         if isinstance(error, MisconfigurationException):
             raise ValueError(str(error)) from error
-        if failure is None:
+        if failure is None and experiment.watch.cause is None:
             raise
         if run is not None:
             last = run.newest_checkpoint()
             good = f"the last good checkpoint is {last}" if last else "there is no checkpoint yet"
-            print(f"visionlab: {failure}; {good}", file=sys.stderr)
+            print(f"visionlab: {failure or 'so this process ends too'}; {good}", file=sys.stderr)
         return 1
     _end(experiment, "finished")
     return 0
@@ -144,6 +148,8 @@ def _train_and_test(
 
     trainer = experiment.start(run, record=True, request=request_to_stop)
     task, data = experiment.model, experiment.datamodule
+    if run is not None:
+        run.describe(experiment.place)
     trainer.fit(task, datamodule=data, ckpt_path=checkpoint)
     best = experiment.checkpoints.folder / "best.ckpt"
     if trainer.interrupted or trainer.fast_dev_run:  # type: ignore[attr-defined]

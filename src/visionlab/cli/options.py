@@ -5,8 +5,7 @@ import difflib
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
+from visionlab.recipes import require_recipe, require_values
 from visionlab.run import Run
 
 
@@ -29,26 +28,6 @@ def require_file(path: Path) -> None:
     names = [str(p) for p in folder.rglob(f"*{path.suffix}")] if folder.is_dir() else []
     found = difflib.get_close_matches(str(path), names, 1)
     raise FileNotFoundError(f"there is no file {path}" + (f"; did you mean {found[0]}?" if found else ""))
-
-
-def require_recipe(path: Path) -> None:
-    """See that a recipe is there, and is YAML.
-
-    Raises:
-        FileNotFoundError: if it is not there.
-        ValueError: if it is no YAML, or no mapping; the message says where.
-    """
-    require_file(path)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        place = f"{path}, line {mark.line + 1}, column {mark.column + 1}" if mark else str(path)
-        raise ValueError(f"{place}: this is no YAML: {error.problem or error.context}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is no YAML: {error}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} holds no recipe: expected the keys model, data and trainer")
 
 
 def require_checkpoint(given: str) -> Path:
@@ -88,7 +67,7 @@ def read_request(words: list[str]) -> Request:
     """Read ``RUN ...`` or ``--config RECIPE ...``.
 
     Raises:
-        ValueError: if a folder is named that is no run, nothing is named, or a recipe is no YAML.
+        ValueError: if a folder is named that is no run, nothing is named, or a recipe is no YAML of a sane size.
         FileNotFoundError: if a recipe is named that is not there.
     """
     run = None
@@ -101,5 +80,7 @@ def read_request(words: list[str]) -> Request:
     if not configs:
         raise ValueError("which recipe? Give --config RECIPE.yaml")
     for config in configs:
+        require_file(config)
         require_recipe(config)
+    require_values(words)
     return Request(run, recipe_name(configs[0]), words)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 from lightning import LightningModule
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import Metric
@@ -84,6 +85,18 @@ class Task(LightningModule, ABC):
         Args:
             batch: as :mod:`visionlab.batch` gives it for the task, on the task's device, images float in [0, 1].
         """
+
+    def configure_model(self) -> None:
+        """Share the net's parameters out where the strategy has a mesh of devices (FSDP2): each part of the net that is
+        called by itself, then what is left of it.
+        """
+        if self.device_mesh is None or isinstance(self.net, FSDPModule):
+            return
+        mesh = self.device_mesh["data_parallel"]
+        for part in self.net.children():
+            if type(part).forward is not nn.Module.forward and any(True for _ in part.parameters()):
+                fully_shard(part, mesh=mesh)
+        fully_shard(self.net, mesh=mesh)
 
     def setup(self, stage: str) -> None:
         data = self.trainer.datamodule  # type: ignore[attr-defined]
