@@ -1,5 +1,6 @@
 """A signal to any process, at any time, ends the run on all of them, and nothing is lost."""
 
+import itertools
 import os
 import signal
 import time

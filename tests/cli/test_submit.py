@@ -40,7 +40,7 @@ def test_a_job_without_gpus_has_one_task_a_node_and_a_file_of_its_own(recipe):
     written(str(recipe))
     text = written(str(recipe), "--gpus", "0", "--", "--trainer.max_epochs", "3")
     assert "--ntasks-per-node=1" in text
-    assert "gpus" not in text
+    assert "gpus-per-node" not in text
     assert text.rstrip().endswith("--trainer.max_epochs 3")
     assert len(list(Path("runs/tiny").iterdir())) == 2
 
