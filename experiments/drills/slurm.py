@@ -142,9 +142,12 @@ class Cluster:
         try:
             wait("the queue is empty", 60, lambda: run("squeue", "-h") == "")
         finally:
-            for name in ("slurmctld.pid", "slurmd.n1.pid", "slurmd.n2.pid", "munge/pid"):
-                if (self.folder / name).exists():
-                    kill(int((self.folder / name).read_text()), signal.SIGTERM)
+            files = [self.folder / name for name in ("slurmctld.pid", "slurmd.n1.pid", "slurmd.n2.pid", "munge/pid")]
+            daemons = [int(file.read_text()) for file in files if file.exists()]
+            for daemon in daemons:
+                kill(daemon, signal.SIGTERM)
+            # one that has ended but was not yet waited for has no command line
+            wait("the daemons are gone", 30, lambda: not [p for p, words in processes() if p in daemons and words[0]])
 
 
 def processes() -> list[tuple[int, list[str]]]:

@@ -107,6 +107,15 @@ def test_a_wrong_launch_is_named(recipe, capfd, monkeypatch, environment, messag
     assert message in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("words", [[], ["--trainer.devices", "4"]])
+def test_a_recipe_for_other_tasks_is_refused_before_torch_is_loaded(recipe, capfd, monkeypatch, words):
+    monkeypatch.setattr("visionlab.cli.fit._fit", None)
+    for name, value in (TWO_TASKS | STARTED | {"MASTER_ADDR": "localhost"}).items():
+        monkeypatch.setenv(name, value)
+    assert main(["fit", "--config", str(recipe), *words]) == 2
+    assert f"wants {words[-1] if words else 1} tasks on each of 1 nodes" in capfd.readouterr().err
+
+
 def test_a_wrong_number_of_tasks_is_named(monkeypatch):
     for name, value in (TWO_TASKS | STARTED).items():
         monkeypatch.setenv(name, value)

@@ -8,7 +8,9 @@ import signal
 import sys
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import yaml
 
 from visionlab import slurm
 from visionlab.cli.options import Request, read_request, refuse_address
@@ -55,7 +57,24 @@ def main(argv: list[str]) -> int:
     recipe = read_request(words)
     check_launch(continues=options.resume is not None)
     slurm.check_launch()
+    if (asked := _devices_and_nodes(recipe.args)) is not None:
+        slurm.check_tasks(*asked)  # the trainer is asked too, half a minute later
     return _fit(recipe, options.runs, options.resume, request_to_stop)
+
+
+def _devices_and_nodes(words: list[str]) -> tuple[int, int] | None:
+    """What the recipe and the command line ask for; None unless they give the devices as a number."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("-c", "--config", type=Path, action="append", default=[])
+    parser.add_argument("--trainer.devices", dest="devices")
+    parser.add_argument("--trainer.num_nodes", dest="num_nodes")
+    given = parser.parse_known_args(words)[0]
+    asked: dict[str, Any] = {"num_nodes": 1}
+    for config in given.config:
+        asked |= yaml.safe_load(config.read_text()).get("trainer") or {}
+    asked |= {key: value for key, value in vars(given).items() if key != "config" and value is not None}
+    devices, nodes = str(asked.get("devices")), str(asked["num_nodes"])
+    return (int(devices), int(nodes)) if devices.isdigit() and nodes.isdigit() else None
 
 
 def _fit(request: Request, runs: Path, resume: str | None, request_to_stop: StopRequest) -> int:
