@@ -83,6 +83,12 @@ def run(*words: str) -> str:
     return done.stdout.strip()
 
 
+def cancel(job: str) -> None:
+    """End a job at once, if it has not ended."""
+    for how in (["--signal=KILL", "--full"], []):
+        subprocess.run(("scancel", *how, job), capture_output=True, timeout=60)
+
+
 def wait(what: str, seconds: float, reached: Callable[[], bool]) -> float:
     """Wait until something is reached; returns how many seconds it took."""
     begun = time.monotonic()
@@ -136,10 +142,9 @@ class Cluster:
 
     def __exit__(self, *exception: object) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # timeout sends it twice
-        for job in run("squeue", "-h", "-o", "%A").split():
-            run("scancel", "--signal=KILL", "--full", job)
-            run("scancel", job)
         try:
+            for job in run("squeue", "-h", "-o", "%A").split():
+                cancel(job)
             wait("the queue is empty", 60, lambda: run("squeue", "-h") == "")
         finally:
             files = [self.folder / name for name in ("slurmctld.pid", "slurmd.n1.pid", "slurmd.n2.pid", "munge/pid")]
@@ -236,7 +241,7 @@ class Job:
                 return int(torch.load(path, weights_only=True)["global_step"])
         return 0
 
-    def trains(self, seconds: float = 120) -> float:
+    def trains(self, seconds: float = 300) -> float:
         """Wait until it has saved since now."""
         before = self.saved
 
@@ -250,7 +255,7 @@ class Job:
     def signal(self) -> None:
         run("scancel", "--signal=USR1", self.number)
 
-    def restarted(self, restarts: int, seconds: float = 120) -> float:
+    def restarted(self, restarts: int, seconds: float = 300) -> float:
         return wait(f"job {self.number} is queued again", seconds, lambda: self.restarts > restarts)
 
     def finished(self, seconds: float = 600) -> None:
@@ -260,8 +265,7 @@ class Job:
             raise RuntimeError(f"job {self.number} is {self.says('JobState')}:\n{self.output[-2000:]}")
 
     def end(self) -> None:
-        run("scancel", "--signal=KILL", self.number)
-        run("scancel", self.number)
+        cancel(self.number)
         wait("it is gone", 60, lambda: not self.tasks())
 
     def weights(self) -> str:
@@ -305,7 +309,7 @@ def signalled(folder: Path, count: int) -> str:
     start_up = 20.0
     steps, early = 0, 0
     for i in range(count):
-        wait("the tasks run", 120, lambda: len(job.tasks()) == 2)
+        wait("the tasks run", 300, lambda: len(job.tasks()) >= 2)
         begun, saved, before = time.monotonic(), job.saved, job.restarts
         # from 0 s, when the interpreter starts, to well within training
         time.sleep(random.uniform(0, 1.3 * start_up) if i else 0)
@@ -332,7 +336,7 @@ def requeued(folder: Path) -> str:
     run("scontrol", "requeue", job.number)
     gone = wait("the tasks are gone", 60, lambda: not job.tasks())
     saved = job.steps()
-    wait("the tasks run again", 120, lambda: len(job.tasks()) == 2)
+    wait("the tasks run again", 300, lambda: len(job.tasks()) >= 2)
     first = job.trains()
     if job.steps() <= saved or "continuing" not in job.output:
         raise RuntimeError(f"from step {saved} to step {job.steps()}")
@@ -348,7 +352,7 @@ def node_dies(folder: Path, cluster: Cluster) -> str:
     cluster.kill_node("n2")
     noticed = job.restarted(before, 180)
     cluster.start_node("n2")
-    again = wait("the tasks run again", 120, lambda: len(job.tasks()) == 2)
+    again = wait("the tasks run again", 300, lambda: len(job.tasks()) >= 2)
     first = job.trains()
     if job.steps() < step:
         raise RuntimeError(f"from step {step} to step {job.steps()}")
@@ -361,7 +365,7 @@ def node_dies(folder: Path, cluster: Cluster) -> str:
 def time_is_over(folder: Path) -> str:
     """R3: Slurm's own warning before the time limit."""
     job = Job(folder / "time", 100_000, "time=2", "signal=USR1@60")
-    wait("it runs", 60, lambda: len(job.tasks()) == 2)
+    wait("it runs", 120, lambda: len(job.tasks()) >= 2)
     took = job.restarted(0, 150)
     step = job.steps()
     job.trains()
