@@ -320,7 +320,7 @@ def signalled(folder: Path, count: int) -> str:
             raise RuntimeError("nothing was saved")
         if i == 0:
             start_up = time.monotonic() - begun
-        if (now := job.steps()) <= steps:
+        if (now := job.steps()) < steps:  # as many where a validation was begun again, and left again
             raise RuntimeError(f"from step {steps} to step {now}")
         steps = now
     if "User defined signal" in job.output:
@@ -337,11 +337,11 @@ def requeued(folder: Path) -> str:
     gone = wait("the tasks are gone", 60, lambda: not job.tasks())
     saved = job.steps()
     wait("the tasks run again", 300, lambda: len(job.tasks()) >= 2)
-    first = job.trains()
-    if job.steps() <= saved or "continuing" not in job.output:
-        raise RuntimeError(f"from step {saved} to step {job.steps()}")
+    first = wait("it goes on", 300, lambda: job.steps() > saved)
+    if "continuing" not in job.output:
+        raise RuntimeError(f"it began anew:\n{job.output[-2000:]}")
     job.end()
-    return f"saved at step {saved} and gone after {gone:.1f} s; first checkpoint {first:.1f} s after the new start"
+    return f"saved at step {saved} and gone after {gone:.1f} s; the next checkpoint {first:.0f} s after the new start"
 
 
 def node_dies(folder: Path, cluster: Cluster) -> str:
