@@ -137,6 +137,19 @@ def test_loader_processes_leave_signals_to_the_trainer(recipe, straight):
     assert_same_end(straight[1], "runs/tiny/0")
 
 
+def test_weights_and_biases_outlives_a_signal_to_all(recipe, capfd):
+    """Its service is a process too, and would end before the run has told it the last."""
+
+    def child():
+        os.setpgrp()
+        signalled = callback("SignalAt", step=20, number=int(signal.SIGTERM), group=True)
+        return main(["fit", "--config", str(recipe), *signalled])
+
+    assert wait_for(in_child(child)) == 128 + signal.SIGTERM
+    assert "stopped after step 21, saved; to continue: add --resume runs/tiny/0" in capfd.readouterr().err
+    assert Run.open("runs/tiny/0").info["state"] == "stopped"
+
+
 def test_a_signal_while_the_program_starts_is_obeyed_after_the_first_step(recipe):
     """The interpreter blocks it from its start, as the sbatch file has it; it comes before torch is imported."""
 

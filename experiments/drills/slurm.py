@@ -334,7 +334,7 @@ def requeued(folder: Path) -> str:
     job = Job(folder / "requeued", 100_000)
     job.trains()
     run("scontrol", "requeue", job.number)
-    gone = wait("the tasks are gone", 60, lambda: not job.tasks())
+    gone = wait("the tasks are gone, before Slurm kills them", 12, lambda: not job.tasks())
     saved = job.steps()
     wait("the tasks run again", 300, lambda: len(job.tasks()) >= 2)
     first = wait("it goes on", 300, lambda: job.steps() > saved)

@@ -16,7 +16,7 @@ from visionlab import slurm
 from visionlab.cli.options import Request, read_request, refuse_address
 from visionlab.preflight import check_launch
 from visionlab.run import Run, find_unfinished
-from visionlab.signals import StopRequest
+from visionlab.signals import ASKING_TO_STOP, StopRequest
 
 if TYPE_CHECKING:
     from visionlab.experiment import Experiment
@@ -99,7 +99,7 @@ def _fit(request: Request, runs: Path, resume: str | None, request_to_stop: Stop
     try:
         _train_and_test(experiment, run, checkpoint, request_to_stop)
     except Stopped as stopped:
-        for each in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        for each in ASKING_TO_STOP:
             signal.signal(each, signal.SIG_IGN)  # what remains is short, and must be whole
         _end(experiment, "stopped")
         return _leave(run, *stopped.args)
