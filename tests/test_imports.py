@@ -12,7 +12,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "visionlab"
 MAY_IMPORT = {
     "batch": set(),
     "processes": set(),
-    "tracking": {"signals"},  # apart from loggers, for `visionlab sync` needs no torch
+    "tracking": set(),  # apart from loggers, for `visionlab sync` needs no torch
     "recipes": set(),  # looks at YAML before anything heavy is imported
     "loggers": {"tracking"},
     "signals": set(),  # noted from the start of the program, before torch is imported

@@ -1,25 +1,11 @@
 """Signals that ask a run to stop. They are only noted; the run acts on them where nothing is half done."""
 
-import contextlib
 import os
 import signal
-from collections.abc import Iterator
 from typing import Any
 
 ASKING_TO_STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 """Ctrl-C; the end of a job, by whoever ends it; Slurm's warning before it ends one."""
-
-
-@contextlib.contextmanager
-def withheld() -> Iterator[None]:
-    """Keep what asks to stop from the processes that are started meanwhile: clusters and terminals signal all processes
-    of a run, and it needs its helpers until it has saved. This process gets what came when it is over.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, ASKING_TO_STOP)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class StopRequest:

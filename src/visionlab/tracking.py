@@ -8,8 +8,6 @@ from urllib.parse import urlsplit
 
 import wandb
 
-from visionlab.signals import withheld
-
 os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # where its server is away, it holds the exit up for 20 s
 
 SECONDS_TO_WAIT = 10
@@ -50,24 +48,23 @@ def begin(folder: Path, run_id: str, name: str, config: dict[str, Any], mode: An
     Raises:
         wandb.Error: if the server does not answer within :data:`SECONDS_TO_WAIT`.
     """
-    with withheld():  # from W&B's service
-        run = wandb.init(
-            project=os.environ.get("WANDB_PROJECT", "visionlab"),
-            dir=folder,
-            id=run_id,
-            name=name,
-            config=config,
-            resume="allow",
-            mode=mode,
-            settings=wandb.Settings(
-                init_timeout=SECONDS_TO_WAIT,
-                console="off",
-                silent=True,
-                x_disable_stats=True,
-                x_transaction_log_flush_interval=SECONDS_TO_LOSE,
-                **{"finish_timeout": SECONDS_TO_WAIT, **settings},
-            ),
-        )
+    run = wandb.init(
+        project=os.environ.get("WANDB_PROJECT", "visionlab"),
+        dir=folder,
+        id=run_id,
+        name=name,
+        config=config,
+        resume="allow",
+        mode=mode,
+        settings=wandb.Settings(
+            init_timeout=SECONDS_TO_WAIT,
+            console="off",
+            silent=True,
+            x_disable_stats=True,
+            x_transaction_log_flush_interval=SECONDS_TO_LOSE,
+            **{"finish_timeout": SECONDS_TO_WAIT, **settings},
+        ),
+    )
     # W&B drops what is logged below its own step; our step is logged as a value, and is the x-axis
     run.define_metric("trainer/global_step")
     run.define_metric("*", step_metric="trainer/global_step", step_sync=True)

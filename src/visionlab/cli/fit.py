@@ -194,11 +194,11 @@ def _failure(error: Exception) -> str | None:
 
 
 def _end(experiment: "Experiment", state: str) -> None:
-    from lightning.pytorch.loggers import WandbLogger
+    from visionlab.loggers import Tracker
 
     if experiment.run is None:
         return
     experiment.run.mark(state)  # type: ignore[arg-type]
     for logger in experiment.trainer.loggers if experiment.trainer is not None else ():
-        if isinstance(logger, WandbLogger):
-            logger.experiment.finish(exit_code=int(state != "finished"))
+        if isinstance(logger, Tracker):
+            logger.end(exit_code=int(state != "finished"))
