@@ -115,6 +115,27 @@ class SignalInTest(Callback):
             os.kill(os.getpid(), self.number)
 
 
+class EndsServices(Callback):
+    """Sends SIGTERM to the processes that this one started, and to theirs, after a number of steps."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_before_zero_grad(self, trainer, pl_module, optimizer):
+        if trainer.global_step == self.step:
+            services = children(os.getpid())
+            assert services
+            for service in services:
+                os.kill(service, signal.SIGTERM)
+
+
+def children(pid):
+    found = [
+        int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
+    ]
+    return found + [each for child in found for each in children(child)]
+
+
 class Pace(Callback):
     """Makes every training step take longer, on any machine about alike."""
 

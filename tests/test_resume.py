@@ -261,10 +261,10 @@ SCHEDULES = {
 }
 
 
-@pytest.mark.parametrize("step", [20, 38])
+@pytest.mark.parametrize("step", [20, 33, 38])
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_schedules_by_epoch_are_continued_to_equal_bits(recipe, schedule, step):
-    """From a checkpoint of an epoch's end, after which Lightning tells ReduceLROnPlateau."""
+    """From a checkpoint of an epoch's end, after which Lightning tells ReduceLROnPlateau, and from within an epoch."""
     scheduled = ["--model.init_args.lr_schedulers", f"[{{scheduler: {SCHEDULES[schedule]}]"]
     assert fit_in_child(recipe, *scheduled, "--runs", "straight") == 0
     assert fit_in_child(recipe, *scheduled, *kill_at(step)) == -signal.SIGKILL

@@ -1,5 +1,6 @@
 """A signal to any process, at any time, ends the run on all of them, and nothing is lost."""
 
+import itertools
 import os
 import signal
 import time
@@ -52,13 +53,12 @@ def straight(tmp_path_factory):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
 def test_a_signal_in_a_long_validation_leaves_it_and_continuing_begins_it_again(recipe, straight, number):
     signalled = callback("SignalInValidation", epoch=0, number=int(number))
-    few = ["--data.init_args.eval_batch_size", "4"]
-    assert wait_for(in_child(lambda: fit(recipe, *few, *signalled))) == 128 + number
+    assert wait_for(in_child(lambda: fit(recipe, *signalled))) == 128 + number
     run = Run.open("runs/tiny/0")
     assert run.info["state"] == "stopped"
     assert last(run.folder)["global_step"] == 18  # the epoch is not lost
     assert not (run.folder / "results" / "val.json").exists()  # the validation was not finished
-    assert wait_for(in_child(lambda: fit(recipe, "--resume", "auto"))) == 0
+    assert wait_for(in_child(lambda: fit(recipe, "--resume", "runs/tiny/0"))) == 0
     assert_same_end(straight[1], run.folder)
 
 
@@ -66,7 +66,10 @@ def test_a_signal_in_a_long_validation_leaves_it_and_continuing_begins_it_again(
 def test_what_follows_a_repeated_validation_is_exact_too(recipe, kind):
     scheduler = "{class_path: torch.optim.lr_scheduler.ReduceLROnPlateau, init_args: {patience: 0, mode: max}}"
     words = {
-        "plateau": ["--model.init_args.lr_schedulers", f"[{{scheduler: {scheduler}, monitor: val/loss}}]"],
+        "plateau": [
+            "--model.init_args.lr_schedulers",
+            f"[{{scheduler: {scheduler}, monitor: val/loss, interval: epoch}}]",
+        ],
         "twice an epoch": ["--trainer.val_check_interval", "0.5"],
     }[kind]
     assert wait_for(in_child(lambda: fit(recipe, *words, "--runs", "straight"))) == 0
@@ -91,7 +94,7 @@ def test_sigterm_to_either_process_saves_and_ends_both(recipe, straight, rank):
     assert in_processes(lambda: fit(recipe, *TWO, *signalled), 2) == [128 + signal.SIGTERM] * 2
     assert time.monotonic() - began < 60
     assert last("runs/tiny/0")["global_step"] >= 20
-    assert in_processes(lambda: fit(recipe, *TWO, "--resume", "auto"), 2) == [0, 0]
+    assert in_processes(lambda: fit(recipe, *TWO, "--resume", "runs/tiny/0"), 2) == [0, 0]
     assert_same_end(straight[2], "runs/tiny/0")
 
 
@@ -99,24 +102,24 @@ def test_sigterm_to_either_process_saves_and_ends_both(recipe, straight, rank):
 def test_a_signal_to_one_process_in_its_validation_ends_both(recipe, straight, rank):
     signalled = callback("SignalInValidation", epoch=0, number=int(signal.SIGUSR1), rank=rank)
     assert in_processes(lambda: fit(recipe, *TWO, *signalled), 2) == [128 + signal.SIGUSR1] * 2
-    assert in_processes(lambda: fit(recipe, *TWO, "--resume", "auto"), 2) == [0, 0]
+    assert in_processes(lambda: fit(recipe, *TWO, "--resume", "runs/tiny/0"), 2) == [0, 0]
     assert_same_end(straight[2], "runs/tiny/0")
 
 
 def test_a_signal_in_the_closing_test_leaves_only_the_test_to_do(recipe, straight):
     assert wait_for(in_child(lambda: fit(recipe, *callback("SignalInTest", number=int(signal.SIGTERM))))) == 143
     trained = Path("runs/tiny/0/checkpoints/last.ckpt").stat()
-    assert wait_for(in_child(lambda: fit(recipe, "--resume", "auto"))) == 0
+    assert wait_for(in_child(lambda: fit(recipe, "--resume", "runs/tiny/0"))) == 0
     assert Path("runs/tiny/0/checkpoints/last.ckpt").stat() == trained
     assert_same_end(straight[1], "runs/tiny/0")
 
 
 def test_a_repeated_sigterm_does_not_spoil_the_saving(recipe, straight):
     """srun forwards what slurmstepd sends as well."""
-    twice = [*callback("SignalAt", step=20, number=int(signal.SIGTERM))] * 2
+    twice = callback("SignalAt", step=20, number=int(signal.SIGTERM)) * 2
     assert wait_for(in_child(lambda: fit(recipe, *twice))) == 128 + signal.SIGTERM
     assert last("runs/tiny/0")["global_step"] == 21
-    assert wait_for(in_child(lambda: fit(recipe, "--resume", "auto"))) == 0
+    assert wait_for(in_child(lambda: fit(recipe, "--resume", "runs/tiny/0"))) == 0
     assert_same_end(straight[1], "runs/tiny/0")
 
 
@@ -130,6 +133,18 @@ def test_loader_processes_leave_signals_to_the_trainer(recipe, straight):
 
     assert wait_for(in_child(child)) == 128 + signal.SIGTERM
     assert last("runs/tiny/0")["global_step"] == 21
+    assert wait_for(in_child(lambda: fit(recipe, "--resume", "runs/tiny/0"))) == 0
+    assert_same_end(straight[1], "runs/tiny/0")
+
+
+def test_a_run_outlives_the_service_of_weights_and_biases(recipe, straight):
+    """Some clusters signal all processes of a job alike, and W&B's service ends at once."""
+    words = [*callback("EndsServices", step=20), *callback("SignalAt", step=30, number=int(signal.SIGTERM))]
+    began = time.monotonic()
+    assert wait_for(in_child(lambda: main(["fit", "--config", str(recipe), *words]))) == 128 + signal.SIGTERM
+    assert time.monotonic() - began < 30
+    assert Run.open("runs/tiny/0").info["state"] == "stopped"
+    assert last("runs/tiny/0")["global_step"] == 31
     assert wait_for(in_child(lambda: fit(recipe, "--resume", "runs/tiny/0"))) == 0
     assert_same_end(straight[1], "runs/tiny/0")
 
@@ -165,6 +180,6 @@ def test_processes_agree_about_once_a_second_however_long_steps_take(monkeypatch
         answer = agreement.reach()
     assert answer == signal.SIGTERM
     assert exchanged[0] == pytest.approx(0.003)  # after the first step
-    assert max(b - a for a, b in zip(exchanged, exchanged[1:], strict=False)) < 1
+    assert max(b - a for a, b in itertools.pairwise(exchanged)) < 1
     assert len(exchanged) < 60
     assert steps > 10_000

@@ -2,6 +2,7 @@
 
 import csv
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,28 @@ def read_metrics(path: Path) -> dict[str, tuple[list[int], list[float]]]:
     return series
 
 
-def open_wandb(folder: Path, run_id: str, name: str, config: dict[str, Any]) -> WandbLogger:
+class Tracker(WandbLogger):
+    """Weights & Biases that costs no run: where its service is gone, what is logged from then on is lost, and the run
+    goes on. Clusters that signal all processes of a job alike end that service, and the run must still save.
+    """
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Any, step: int | None = None) -> None:
+        """Log numbers and pictures."""
+        self._try(lambda: super(Tracker, self).log_metrics(metrics, step))
+
+    def end(self, exit_code: int) -> None:
+        """Tell that the run has ended."""
+        self._try(lambda: self.experiment.finish(exit_code=exit_code))
+
+    def _try(self, tell: Callable[[], None]) -> None:
+        try:
+            tell()
+        except Exception as error:  # W&B's errors have no common base
+            rank_zero_warn(f"Weights & Biases was not told all: {error}")
+
+
+def open_wandb(folder: Path, run_id: str, name: str, config: dict[str, Any]) -> Tracker:
     """Start or continue a W&B run, offline unless a key is configured or ``WANDB_MODE`` says otherwise.
 
     A server that does not answer within :data:`visionlab.tracking.SECONDS_TO_WAIT` makes the run an offline one. It
@@ -92,4 +114,4 @@ def open_wandb(folder: Path, run_id: str, name: str, config: dict[str, Any]) -> 
         rank_zero_warn(f"Weights & Biases did not start ({error}); the run is recorded offline in {folder / 'wandb'}")
         wandb.teardown()  # else W&B's service holds the id to be in use
         run = tracking.begin(folder, run_id, name, config, "offline")
-    return WandbLogger(experiment=run)
+    return Tracker(experiment=run)

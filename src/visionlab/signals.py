@@ -4,6 +4,9 @@ import os
 import signal
 from typing import Any
 
+ASKING_TO_STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+"""Ctrl-C; the end of a job, by whoever ends it; Slurm's warning before it ends one."""
+
 
 class StopRequest:
     """Remembers the signal that asked the run to stop.

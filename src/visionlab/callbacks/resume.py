@@ -94,6 +94,10 @@ class ExactResume(Callback):
         self._obey_new_arguments(trainer, self.loaded["built"])
         self.loaded = None
 
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
+        # Lightning 2.6.6 would not tell ReduceLROnPlateau at the end of an epoch that was continued
+        trainer.fit_loop.restarting = False
+
     def _obey_new_arguments(self, trainer: Trainer, saved: dict[str, Any]) -> None:
         for kind, now in self.built.items():
             if len(now) != len(saved[kind]):
@@ -118,7 +122,7 @@ def _plateaus(trainer: Trainer) -> dict[int, Any]:
     """What ReduceLROnPlateau will be told after a checkpoint at the end of an epoch, by its number: Lightning tells it
     last of all, and does not after continuing.
     """
-    if not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+    if trainer.validating or not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
         return {}
     return {
         number: float(trainer.callback_metrics[str(config.monitor)])

@@ -9,7 +9,7 @@ from lightning import Callback, LightningModule, Trainer
 
 from visionlab.callbacks.checkpoints import Checkpoints
 from visionlab.processes import gather
-from visionlab.signals import StopRequest
+from visionlab.signals import ASKING_TO_STOP, StopRequest
 
 SECONDS_BETWEEN_AGREEMENTS = 1.0
 """How long a signal to another process may go unnoticed, beside a step."""
@@ -76,7 +76,7 @@ class StopOnSignal(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         trainer._signal_connector.register_signal_handlers = _leave_signals  # type: ignore[method-assign]
-        self.before |= self.request.note(signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+        self.before |= self.request.note(*ASKING_TO_STOP)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.began = trainer.global_step

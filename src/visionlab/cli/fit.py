@@ -8,13 +8,15 @@ import signal
 import sys
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import yaml
 
 from visionlab import slurm
 from visionlab.cli.options import Request, read_request, refuse_address
 from visionlab.preflight import check_launch
 from visionlab.run import Run, find_unfinished
-from visionlab.signals import StopRequest
+from visionlab.signals import ASKING_TO_STOP, StopRequest
 
 if TYPE_CHECKING:
     from visionlab.experiment import Experiment
@@ -55,7 +57,24 @@ def main(argv: list[str]) -> int:
     recipe = read_request(words)
     check_launch(continues=options.resume is not None)
     slurm.check_launch()
+    if (asked := _devices_and_nodes(recipe.args)) is not None:
+        slurm.check_tasks(*asked)  # the trainer is asked too, half a minute later
     return _fit(recipe, options.runs, options.resume, request_to_stop)
+
+
+def _devices_and_nodes(words: list[str]) -> tuple[int, int] | None:
+    """What the recipe and the command line ask for; None unless they give the devices as a number."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("-c", "--config", type=Path, action="append", default=[])
+    parser.add_argument("--trainer.devices", dest="devices")
+    parser.add_argument("--trainer.num_nodes", dest="num_nodes")
+    given = parser.parse_known_args(words)[0]
+    asked: dict[str, Any] = {"num_nodes": 1}
+    for config in given.config:
+        asked |= yaml.safe_load(config.read_text()).get("trainer") or {}
+    asked |= {key: value for key, value in vars(given).items() if key != "config" and value is not None}
+    devices, nodes = str(asked.get("devices")), str(asked["num_nodes"])
+    return (int(devices), int(nodes)) if devices.isdigit() and nodes.isdigit() else None
 
 
 def _fit(request: Request, runs: Path, resume: str | None, request_to_stop: StopRequest) -> int:
@@ -80,7 +99,7 @@ def _fit(request: Request, runs: Path, resume: str | None, request_to_stop: Stop
     try:
         _train_and_test(experiment, run, checkpoint, request_to_stop)
     except Stopped as stopped:
-        for each in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        for each in ASKING_TO_STOP:
             signal.signal(each, signal.SIG_IGN)  # what remains is short, and must be whole
         _end(experiment, "stopped")
         return _leave(run, *stopped.args)
@@ -175,11 +194,11 @@ def _failure(error: Exception) -> str | None:
 
 
 def _end(experiment: "Experiment", state: str) -> None:
-    from lightning.pytorch.loggers import WandbLogger
+    from visionlab.loggers import Tracker
 
     if experiment.run is None:
         return
     experiment.run.mark(state)  # type: ignore[arg-type]
     for logger in experiment.trainer.loggers if experiment.trainer is not None else ():
-        if isinstance(logger, WandbLogger):
-            logger.experiment.finish(exit_code=int(state != "finished"))
+        if isinstance(logger, Tracker):
+            logger.end(exit_code=int(state != "finished"))
