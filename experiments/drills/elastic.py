@@ -43,7 +43,7 @@ def redone(drill: Drill) -> list[int]:
 
 def kill_workers(drill: Drill, count: int) -> list[tuple[str, str, bool]]:
     """SIGKILL a random rank of two, again and again."""
-    draw, rows = random.Random(0), []
+    draw, rows = random.Random(0), [("interpreter and imports alone", f"{drill.seconds_to_import():.0f} s", True)]
     restarts = f"--max-restarts={count}"
     drill.start(*TORCHRUN, "--standalone", "--nproc-per-node=2", restarts, *FIT, "--resume", "auto")
     drill.wait_for_steps(draw.randint(SAVED_EVERY + 1, 20))

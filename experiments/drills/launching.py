@@ -108,6 +108,13 @@ class Drill:
         goal = self.steps() + more
         return wait(lambda: self.steps() >= goal, seconds, self.said)
 
+    def seconds_to_import(self) -> float:
+        """How long an interpreter takes to start here and now, with all that a run imports."""
+        start = time.monotonic()
+        command = [sys.executable, "-c", "import visionlab.experiment, stand_ins"]
+        subprocess.run(command, env=self.environment, check=True, stderr=subprocess.DEVNULL)
+        return time.monotonic() - start
+
     def stop(self) -> None:
         """Kill whatever is left."""
         while left := self.alive():
