@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "metrics": {"batch", "processes"},
     "data": {"batch", "metrics"},
     "tasks": {"batch", "losses", "metrics", "attacks", "processes"},
-    "callbacks": {"batch", "pictures", "loggers", "processes", "watcher"},
+    "callbacks": {"batch", "pictures", "loggers", "preflight", "processes", "watcher"},
 }
 
 
