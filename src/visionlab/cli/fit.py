@@ -119,11 +119,19 @@ def _where_to_continue(experiment: "Experiment", parent: Path, resume: str | Non
 
 
 def _train_and_test(experiment: "Experiment", run: Run | None, checkpoint: Path | None) -> None:
+    from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
+
     from visionlab.cli.table import results_table
 
     trainer = experiment.start(run, record=True)
     task, data = experiment.model, experiment.datamodule
     trainer.fit(task, datamodule=data, ckpt_path=checkpoint)
+    if isinstance(trainer.strategy.launcher, _MultiProcessingLauncher):
+        # the processes that trained have ended, and with them what they knew of how far they came
+        last = trainer.strategy.checkpoint_io.load_checkpoint(experiment.checkpoints.folder / "last.ckpt")
+        trainer.fit_loop.load_state_dict(last["loops"]["fit_loop"])
+        epochs = trainer.fit_loop.epoch_progress.current
+        epochs.completed = epochs.processed  # it was saved just before
     best = experiment.checkpoints.folder / "best.ckpt"
     if trainer.interrupted or trainer.fast_dev_run:  # type: ignore[attr-defined]
         return
