@@ -152,7 +152,7 @@ def no_images(pattern: str) -> Attack:
         harmless = [
             paths[i] for i, name in enumerate(BOMBS) if name.startswith("png ")
         ]  # a text or profile of any size
-        return [path for path in paths if path not in harmless]
+        return [path for path in paths if path not in harmless and not path.is_dir()]
 
     return named(f"images {pattern}", attack)
 

@@ -4,6 +4,8 @@ import os
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["WANDB_MODE"] = "offline"
 
+import functools
+import pkgutil
 import signal
 import socket
 import time
@@ -18,6 +20,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 import stand_ins  # noqa: F401  # imported before any fork, for scikit-learn takes seconds
 import visionlab.experiment  # noqa: F401  # likewise
 from visionlab.cli import main
+from visionlab.cli.data import read_card
 
 torch.set_num_threads(1)
 
@@ -29,6 +32,19 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("the folder of real samples is not here")
     return folder
+
+
+@pytest.fixture(scope="session")
+def twins(tmp_path_factory) -> Callable[..., Path]:
+    """Gives the twin of a data set, written at most once: not to be changed, but copied."""
+
+    @functools.cache
+    def twin(name: str, images: int = 24, seed: int = 0) -> Path:
+        root = tmp_path_factory.mktemp("twin") / name
+        pkgutil.resolve_name(str(read_card(name).make))(root, images, seed)
+        return root
+
+    return twin
 
 
 @pytest.fixture(autouse=True)

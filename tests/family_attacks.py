@@ -1,6 +1,8 @@
 """Attacks on the families whose annotations are XML, JSON and CSV."""
 
 import json
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from attacks import (
     no_images,
     planted,
     png,
+    sparse,
 )
 
 LAUGHS = "<!DOCTYPE a [<!ENTITY e0 'ha'>{}]><annotation><filename>&e9;</filename></annotation>".format(
@@ -36,11 +39,9 @@ XML = (
     "<annotation>" + "9" * 5_000_000 + "</annotation>",
     f"<annotation>{SIZE.format('9' * 5000)}</annotation>",
     f"<annotation>{SIZE.format('1e999')}</annotation>",
-    f"<annotation>{SIZE.format(100)}{BOX.format('../../../outside/secret', 1)}</annotation>",
     f"<annotation><filename>../../outside/secret.jpg</filename>{SIZE.format(100)}</annotation>",
 )
-
-SOLUTION = "ImageId,PredictionString\n"
+ELSEWHERE = f"<annotation>{SIZE.format(100)}{BOX.format('../../../outside/secret', 1)}</annotation>"
 
 
 def changed(name: str, change: Callable[[Any], None]) -> Attack:
@@ -72,25 +73,47 @@ def giant(content: Any) -> None:
     crowd.update(iscrowd=1, segmentation={"size": [10**6, 10**6], "counts": [0, 10**12]})
 
 
-def looped_folder(pattern: str) -> Attack:
+def looped_folder(pattern: str, followed: bool) -> Attack:
     """A folder in which lies a link to a folder above it."""
 
     def attack(place: Place) -> list[Path]:
         folder = sorted(path for path in place.root.glob(pattern) if path.is_dir())[0]
         (folder / "again").symlink_to(folder.parent)
-        return [folder / "again"]
+        return [folder / "again"] if followed else []
 
     return named(f"loop of folders {pattern}", attack)
+
+
+def matlab(kind: int, content: bytes, length: int | None = None) -> bytes:
+    """A file of MATLAB with one element."""
+    head = b"MATLAB 5.0".ljust(124) + b"\0\1IM"
+    return head + struct.pack("<II", kind, len(content) if length is None else length) + content
+
+
+def of_the_devkit(name: str, content: bytes) -> Attack:
+    """ImageNet's table of classes, where Kaggle's lists are not."""
+
+    def attack(place: Place) -> list[Path]:
+        (place.root / "LOC_synset_mapping.txt").unlink()
+        (place.root / "LOC_val_solution.csv").unlink()
+        path = place.root / "ILSVRC2012_devkit_t12" / "data" / "meta.mat"
+        path.write_bytes(content)
+        return [path]
+
+    return named(f"matlab {name}", attack)
 
 
 VOC, ILSVRC = "VOCdevkit/VOC2007", "ILSVRC"
 INSTANCES = "annotations/instances_train2017.json"
 SEGMENTS = "annotations/train-annotations-object-segmentation.csv"
+LISTS = ("LOC_synset_mapping.txt", "LOC_val_solution.csv", f"{ILSVRC}/ImageSets/CLS-LOC/train_cls.txt")
+CLASSES = "annotations/oidv7-class-descriptions-boxable.csv"
+HIERARCHY = "annotations/bbox_labels_600_hierarchy.json"
 BOXES = "annotations/oidv6-train-annotations-bbox.csv"
 
 ATTACKS: Attacks = [
     ("voc", no_images(f"{VOC}/JPEGImages/*.jpg")),
-    ("voc", planted("xml", f"{VOC}/Annotations/*.xml", *XML)),
+    ("voc", planted("xml", f"{VOC}/Annotations/*.xml", *XML, ELSEWHERE)),
     ("voc", no_files(f"{VOC}/Annotations/*.xml")),
     ("voc", no_files(*(f"{VOC}/ImageSets/{name}.txt" for name in ("Main/train", "Main/val", "Segmentation/val")))),
     *(("voc", in_place_of(f"{VOC}/ImageSets/Main/dog_train.txt", spoil)) for spoil in NO_FILES),
@@ -100,13 +123,15 @@ ATTACKS: Attacks = [
     ("imagenet", no_images(f"{ILSVRC}/Data/CLS-LOC/train/*/*.JPEG")),
     ("imagenet", planted("xml", f"{ILSVRC}/Annotations/CLS-LOC/train/*/*.xml", *XML)),
     ("imagenet", no_files(f"{ILSVRC}/Annotations/CLS-LOC/train/*/*.xml")),
-    ("imagenet", no_files("LOC_synset_mapping.txt", "LOC_val_solution.csv")),
+    *(("imagenet", in_place_of(name, sparse)) for name in LISTS),
+    ("imagenet", of_the_devkit("bomb", matlab(15, zlib.compress(bytes(1 << 28), 9)))),
+    ("imagenet", of_the_devkit("length", matlab(14, bytes(100), length=0xFFFFFFF0))),
+    ("imagenet", of_the_devkit("nest", matlab(14, b"\x0e\0\0\0\xff\xff\0\0" * 100_000))),
     ("imagenet", appended("upwards", "LOC_synset_mapping.txt", "../../outside secret")),
     ("imagenet", appended("upwards", "LOC_val_solution.csv", "../../../outside/secret,n01440764 1 1 9 9")),
-    ("imagenet", looped_folder(f"{ILSVRC}/Data/CLS-LOC/train/*")),
+    ("imagenet", looped_folder(f"{ILSVRC}/Data/CLS-LOC/train/*", followed=False)),
     ("openimages", no_images("train/*.jpg")),
-    ("openimages", no_files(BOXES, SEGMENTS, "annotations/*images-with-rotation.csv")),
-    ("openimages", no_files("annotations/oidv7-class*.csv", "annotations/bbox_labels_600_hierarchy.json")),
+    *(("openimages", in_place_of(name, sparse)) for name in (BOXES, SEGMENTS, CLASSES, HIERARCHY)),
     ("openimages", appended("upwards", BOXES, "../../outside/secret,xclick,/m/014j1m,1,0,1,0,1" + ",0" * 13)),
     ("openimages", appended("null", BOXES, "\0,xclick,/m/014j1m,1,0,1,0,1" + ",0" * 13)),
     ("openimages", appended("huge", BOXES, f"002cde1a2aefa42b,xclick,/m/014j1m,1,{'9' * 5000},1,0,1" + ",0" * 13)),
@@ -131,6 +156,6 @@ ATTACKS: Attacks = [
     ("coco", changed("giant", giant)),
     ("coco", changed("runs", first_object(iscrowd=1, segmentation={"size": [9, 9], "counts": [0, 2**40] * 1000}))),
     ("coco", changed("coded", first_object(iscrowd=1, segmentation={"size": [9, 9], "counts": "o" * 1_000_000}))),
-    ("folder", no_images("train/*/*.*")),
-    ("folder", looped_folder("train/*")),
+    ("folder", no_images("train/**/0*")),
+    ("folder", looped_folder("train/*", followed=True)),
 ]

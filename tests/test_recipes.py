@@ -31,7 +31,7 @@ def twin(tmp_path_factory):
         if class_path not in roots:
             card = cards[class_path]
             roots[class_path] = tmp_path_factory.mktemp("twin") / "data"
-            images = 3 * card.classes if card.classes <= 100 else 40
+            images = 3 * card.classes if card.classes is not None and card.classes <= 100 else 40
             pkgutil.resolve_name(card.make)(roots[class_path], images, 0)
         return roots[class_path]
 

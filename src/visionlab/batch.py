@@ -69,7 +69,9 @@ class DetectionTarget(TypedDict):
     labels: ``(n,)`` ``int64`` in ``0..C-1``: no background class.
     iscrowd: ``(n,)`` ``bool``, a region of many objects rather than one.
     difficult: ``(n,)`` ``bool``, not counted by VOC's metrics.
+    ids: ``(n,)`` ``int64``, the data set's own.
     area: ``(n,)`` ``float64``, in pixels, as the data set has it.
+    xywh: ``(n, 4)`` ``float64``, the boxes as the data set's own left, top, width and height.
     masks: ``(n, H, W)`` ``uint8``, 1 inside.
     keypoints: ``(n, K, 3)`` ``float32``: x, y and visibility (0 not labelled, 1 hidden, 2 visible).
     """
@@ -78,7 +80,9 @@ class DetectionTarget(TypedDict):
     labels: Tensor
     iscrowd: NotRequired[Tensor]
     difficult: NotRequired[Tensor]
+    ids: NotRequired[Tensor]
     area: NotRequired[Tensor]
+    xywh: NotRequired[Tensor]
     masks: NotRequired[Tensor]
     keypoints: NotRequired[Tensor]
 
@@ -126,6 +130,23 @@ class LocalizationPredictions(ClassificationPredictions):
     """
 
     boxes: Tensor
+
+
+class DetectionPredictions(TypedDict):
+    """The objects found in one image, by falling score, under torchvision's and torchmetrics' names; n may be 0.
+
+    boxes: ``(n, 4)`` ``float32``, left, top, right and bottom in pixels of the image; they live between pixels.
+    scores: ``(n,)`` ``float32`` in [0, 1].
+    labels: ``(n,)`` ``int64`` in ``0..C-1``.
+    masks: ``(n, H, W)`` ``uint8``, 1 inside.
+    keypoints: ``(n, K, 3)`` ``float32``: x, y and 1.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    labels: Tensor
+    masks: NotRequired[Tensor]
+    keypoints: NotRequired[Tensor]
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ def test_leaves_out_images_that_cannot_be_used_if_so_asked(root):
     batches = list(data.val_dataloader())
     assert [batch["ids"].tolist() for batch in batches] == [[PADDING, 1, PADDING], [3]]
     assert [batch["skipped"].tolist() for batch in batches] == [[0, 2], []]
-    with pytest.raises(ValueError, match=rf"{names[2]} is 120 x 90 pixels, but its mask 90 x 120"):
+    with pytest.raises(ValueError, match=rf"{names[2]} is 90 x 120 pixels, but its mask 120 x 90 pixels"):
         data.dataset("val").sample(2)
 
 

@@ -13,22 +13,14 @@ from torchvision.models.segmentation import FCN_ResNet50_Weights
 from visionlab.data.coco import COCODetection, COCOImages, COCOInstances, COCOKeypoints, COCOSegmentation
 from visionlab.data.coco_format import COCOFormatDetection
 from visionlab.data.presets import classification_eval, dense_train, detection_train
-from visionlab.data.twins.coco import make
 
 # of pycocotools' C code, with numpy 2
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 
 
-@pytest.fixture(autouse=True)
-def _cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("VISIONLAB_CACHE", str(tmp_path / "cache"))
-
-
 @pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    root = tmp_path_factory.mktemp("coco") / "twin"
-    make(root, 12, seed=0)
-    return root
+def root(twins):
+    return twins("coco", 12)
 
 
 def batches(data, split):
@@ -77,7 +69,7 @@ def test_detection_in_both_numberings(root, split):
             assert mine["boxes"].dtype == torch.float32
             assert mine["boxes"].shape == (len(mine["labels"]), 4)
             assert [ids[label] for label in mine["labels"]] == (theirs["labels"] + 1).tolist()
-            assert set(mine) == {"boxes", "labels", "iscrowd", "area"}
+            assert set(mine) == {"boxes", "labels", "iscrowd", "area", "ids", "xywh"}
             counts.append(len(mine["labels"]))
     assert min(counts) == 0
 

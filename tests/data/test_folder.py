@@ -10,20 +10,13 @@ import torch
 from visionlab.cli import main
 from visionlab.data.folder import ImageFolder, Images
 from visionlab.data.presets import classification_eval, classification_train
-from visionlab.data.twins.folder import CLASSES, make
+from visionlab.data.twins.folder import CLASSES
 from visionlab.load import load
 
 
-@pytest.fixture(autouse=True)
-def _cache(monkeypatch, tmp_path):
-    monkeypatch.setenv("VISIONLAB_CACHE", str(tmp_path / "cache"))
-
-
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    root = tmp_path_factory.mktemp("twin") / "folder"
-    make(root, 40, 0)
-    return root
+def made(twins):
+    return twins("folder", 40)
 
 
 @pytest.mark.parametrize("family", [ImageFolder, Images])

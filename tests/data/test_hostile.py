@@ -37,20 +37,6 @@ def place(tmp_path, monkeypatch) -> Place:
     return place
 
 
-@pytest.fixture(scope="session")
-def twins(tmp_path_factory) -> Callable[[str], Path]:
-    """The twin of a data set, to copy."""
-    base, made = tmp_path_factory.mktemp("twins"), set()
-
-    def twin(name: str) -> Path:
-        if name not in made:
-            pkgutil.resolve_name(str(read_card(name).make))(base / name, 24, 0)
-            made.add(name)
-        return base / name
-
-    return twin
-
-
 def survive(place: Place, use: Callable[[], list[str]]) -> list[str]:
     """Use hostile data in a child, make sure that no harm is done, and return what is said."""
     report = place.cache.with_name("report.json")
@@ -130,6 +116,22 @@ def check_and_read(name: str, root: Path) -> list[str]:
                 except (ValueError, OSError) as error:
                     said.append(str(error))
     return said
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda place: os.system("true"),
+        lambda place: (place.outside / "secret").read_bytes(),
+        lambda place: (place.outside / "new").touch(),
+        lambda place: place.root.with_name("beside").write_bytes(b""),
+        lambda place: b"x" * (1 << 30),
+    ],
+    ids=["runs", "reads", "makes", "writes", "fills"],
+)
+def test_harm_is_noticed(place, harm):
+    with pytest.raises(AssertionError):
+        survive(place, lambda: [str(type(harm(place)))])
 
 
 @pytest.mark.parametrize("name", ARCHIVES)

@@ -14,19 +14,12 @@ from visionlab.cli import main
 from visionlab.data.imagenet import ImageNet, ImageNetLocalization
 from visionlab.data.images import read_image
 from visionlab.data.presets import classification_eval, classification_train
-from visionlab.data.twins.imagenet import CLASSES, make
-
-
-@pytest.fixture(autouse=True)
-def _cache(monkeypatch, tmp_path):
-    monkeypatch.setenv("VISIONLAB_CACHE", str(tmp_path / "cache"))
+from visionlab.data.twins.imagenet import CLASSES
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("twin") / "imagenet"
-    make(folder, 30, 0)
-    return folder
+def root(twins):
+    return twins("imagenet", 30)
 
 
 @pytest.mark.parametrize("family", [ImageNet, ImageNetLocalization])

@@ -10,21 +10,13 @@ from PIL import Image
 
 from visionlab.data.openimages import OpenImagesDetection, OpenImagesInstances, OpenImagesMultiLabel
 from visionlab.data.presets import classification_eval
-from visionlab.data.twins.openimages import make
 
 TASKS = (OpenImagesDetection, OpenImagesInstances, OpenImagesMultiLabel)
 
 
 @pytest.fixture(scope="module")
-def healthy(tmp_path_factory) -> Path:
-    root = tmp_path_factory.mktemp("twin") / "openimages"
-    make(root, 16, 1)
-    return root
-
-
-@pytest.fixture(autouse=True)
-def _cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("VISIONLAB_CACHE", str(tmp_path / "cache"))
+def healthy(twins) -> Path:
+    return twins("openimages", 16, seed=1)
 
 
 @pytest.fixture

@@ -17,6 +17,8 @@ CORNERS = [(0, 1), (2, 3)]  # of a rectangle: left and right above, left and rig
 PRESETS = {
     "classification_train": presets.classification_train(48, scale=(0.3, 1.0)),
     "classification_eval": presets.classification_eval(48),
+    "localization_train": presets.localization_train(48),
+    "localization_eval": presets.localization_eval(48),
     "dense_train": presets.dense_train(64, photometric=0.5),
     "detection_train": presets.detection_train(),
     "large_scale_jitter": presets.large_scale_jitter(64, scale=(0.5, 2.0)),
@@ -95,13 +97,22 @@ def test_an_image_without_objects(name):
     assert shapes == {"boxes": (0, 4), "labels": (0,), "masks": (0, height, width), "keypoints": (0, 4, 3)}
 
 
-@pytest.mark.parametrize("name", ["classification_train", "classification_eval", "generation"])
+@pytest.mark.parametrize("name", ["classification_train", "classification_eval", "generation", "localization_eval"])
 @pytest.mark.parametrize("shape", [(30, 70, 3), (90, 31, 3), (17, 17, 3)])
 def test_square_images_of_the_size_asked(name, shape):
     image = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     done = PRESETS[name]({"image": image, "label": 4}, 0)
     assert done["image"].shape == (48, 48, 3)
     assert done["label"] == 4
+
+
+def test_localization_never_crops_through_an_object():
+    transform = PRESETS["localization_train"]
+    for seed in range(50):
+        done = transform(white_rectangle(90, 70, 40, 10, 60, 80), seed)
+        left, top, right, bottom = done["objects"]["boxes"][0]
+        assert done["objects"]["masks"][0].sum() == pytest.approx((right - left) * (bottom - top), rel=0.15)
+        assert (right - left) / (bottom - top) != pytest.approx(20 / 70, rel=1e-3)  # it was resized to a square
 
 
 def test_evaluation_is_the_middle_and_takes_no_chance():

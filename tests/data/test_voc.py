@@ -13,15 +13,12 @@ from lightning import Trainer
 
 from visionlab.data.presets import classification_eval, classification_train, dense_train, detection_train
 from visionlab.data.sampling import Keys
-from visionlab.data.twins.voc import make
 from visionlab.data.voc import VOCClassification, VOCDetection, VOCInstances, VOCSegmentation
 
 
 @pytest.fixture(scope="module")
-def twin(tmp_path_factory):
-    root = tmp_path_factory.mktemp("voc")
-    make(root, 20, 0)
-    return root
+def twin(twins):
+    return twins("voc", 20)
 
 
 @pytest.fixture

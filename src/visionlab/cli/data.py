@@ -28,9 +28,9 @@ class Card:
         year: of the publication.
         citation: of the publication.
         licence: with its source, or that none is stated.
-        classes: how many.
+        classes: how many; None where every folder has its own.
         images: how many, by split of the publisher.
-        size: of what is downloaded, in bytes.
+        size: of what is downloaded, in bytes; None where nobody publishes it.
         layout: the tree of files below the root.
         get: how to get the data set.
         data: class paths for a recipe, one a task.
@@ -45,9 +45,9 @@ class Card:
     year: int
     citation: str
     licence: str
-    classes: int
+    classes: int | None
     images: dict[str, int]
-    size: int
+    size: int | None
     layout: str
     get: str
     data: list[str]
@@ -132,8 +132,9 @@ def _parser() -> argparse.ArgumentParser:
 def _list(arguments: argparse.Namespace) -> int:
     for name in names():
         card = read_card(name)
-        images = ", ".join(f"{split} {count:,}" for split, count in card.images.items())
-        print(f"{name:14} {card.title:16} {card.classes:4} classes, {images}")
+        facts = [f"{card.classes:4} classes"] if card.classes is not None else ["     any classes"]
+        facts += [f"{split} {count:,}" for split, count in card.images.items()]
+        print(f"{name:14} {card.title:24} {', '.join(facts)}")
     return 0
 
 
@@ -144,9 +145,9 @@ def _info(arguments: argparse.Namespace) -> int:
         ("authors", f"{card.authors} ({card.year})"),
         ("citation", card.citation),
         ("licence", card.licence),
-        ("classes", card.classes),
+        ("classes", "any" if card.classes is None else card.classes),
         ("images", ", ".join(f"{split} {count:,}" for split, count in card.images.items())),
-        ("download", f"{card.size:,} bytes"),
+        ("download", "of a size that is not published" if card.size is None else f"{card.size:,} bytes"),
         ("class path", ", ".join(card.data)),
         ("to get it", card.get),
     ):

@@ -11,13 +11,13 @@ SHOWN = 20
 """Lines of one kind that are printed before the rest is only counted."""
 
 
-def as_text(findings: Findings, classes: int) -> list[str]:
+def as_text(findings: Findings, classes: int | None) -> list[str]:
     """The findings, a line each: what is wrong, what is worth knowing, what there is, and how much is wrong of which
     kind.
 
     Args:
         findings: of a check.
-        classes: of the data set.
+        classes: of the data set; not needed where the findings say how many the folder has.
     """
     lines, kinds = [], Counter[str]()
     for error in findings.errors:
@@ -39,12 +39,12 @@ def as_text(findings: Findings, classes: int) -> list[str]:
     return [*lines, f"{total}: {by_kind}" if findings.errors else "ok"]
 
 
-def as_json(findings: Findings, classes: int) -> dict[str, Any]:
+def as_json(findings: Findings, classes: int | None) -> dict[str, Any]:
     """The findings as plain types.
 
     Args:
         findings: of a check.
-        classes: of the data set.
+        classes: of the data set; not needed where the findings say how many the folder has.
 
     Returns:
         ``ok``; ``errors``, a list of ``kind``, ``message``, ``file``, ``line`` and ``id``; ``notes``; and ``splits``,
@@ -54,7 +54,7 @@ def as_json(findings: Findings, classes: int) -> dict[str, Any]:
     splits: dict[str, dict[str, Any]] = {}
     classes = classes if findings.classes is None else findings.classes
     for split, labels in findings.labels.items():
-        counts = np.bincount(labels, minlength=classes)
+        counts = np.bincount(labels, minlength=0 if classes is None else classes)
         histogram = {"total": len(labels), "least": int(counts.min()), "most": int(counts.max())}
         splits[split] = {"images": len(labels), "labels": {**histogram, "by_class": counts.tolist()}}
     for split, images in findings.images.items():

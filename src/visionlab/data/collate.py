@@ -1,6 +1,7 @@
 """Samples into batches, in the forms of :mod:`visionlab.batch`."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import cv2
 import numpy as np
@@ -97,16 +98,18 @@ def _float32(values: npt.NDArray[np.float64]) -> Tensor:
     return torch.from_numpy(values.astype(np.float32))
 
 
+NAMES = {"crowd": "iscrowd"}
+"""What a target calls an entry of the objects, where it has another name."""
+
+FLOAT32 = ("boxes", "keypoints")
+"""What nets compute with; what only metrics read stays as the data set has it."""
+
+
 def _target(objects: Objects) -> DetectionTarget:
-    target: DetectionTarget = {"boxes": _float32(objects["boxes"]), "labels": torch.from_numpy(objects["labels"])}
-    if "crowd" in objects:
-        target["iscrowd"] = torch.from_numpy(objects["crowd"])
-    if "difficult" in objects:
-        target["difficult"] = torch.from_numpy(objects["difficult"])
-    if "area" in objects:
-        target["area"] = torch.from_numpy(objects["area"])
-    if "masks" in objects:
-        target["masks"] = torch.from_numpy(np.ascontiguousarray(objects["masks"]))
-    if "keypoints" in objects:
-        target["keypoints"] = _float32(objects["keypoints"])
-    return target
+    target = {}
+    for name, rows in objects.items():
+        array = np.asarray(rows)
+        target[NAMES.get(name, name)] = torch.from_numpy(
+            array.astype(np.float32) if name in FLOAT32 else np.ascontiguousarray(array)
+        )
+    return cast(DetectionTarget, target)

@@ -94,10 +94,11 @@ class DiskDataset:
             raise ValueError(
                 f"{self.prepared.folder}: prepared images are smaller than their files, and boxes and masks do not fit"
             )
-        if "mask" in sample and sample["mask"].shape != sample["image"].shape[:2]:
-            raise ValueError(
-                f"{self.records.path(index)} is {_size(sample['image'])}, but its mask {_size(sample['mask'])}"
-            )
+        shape = sample["image"].shape[:2]
+        masks = [sample["mask"]] if "mask" in sample else sample.get("objects", {}).get("masks", ())
+        for mask in masks:
+            if mask.shape != shape:
+                raise ValueError(f"{self.records.path(index)} is {_size(shape)}, but its mask {_size(mask.shape)}")
         return sample
 
     def image(self, index: int) -> npt.NDArray[np.uint8]:
@@ -212,5 +213,5 @@ class DiskDataModule(DataModule):
         return {name: value for name, value in batch.items() if name != "skipped"}
 
 
-def _size(array: npt.NDArray[Any]) -> str:
-    return f"{array.shape[0]} x {array.shape[1]} pixels"
+def _size(shape: tuple[int, ...]) -> str:
+    return f"{shape[1]} x {shape[0]} pixels"

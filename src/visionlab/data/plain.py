@@ -13,9 +13,14 @@ def plain_size(path: Path, most: int) -> int:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is no plain file, or larger.
+        ValueError: if it is no plain file, is larger, or cannot be told: a link may lead to itself.
     """
-    status = path.stat()
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
     if not stat.S_ISREG(status.st_mode):
         raise ValueError(f"{path} is not a file")
     if status.st_size > most:

@@ -55,6 +55,26 @@ def classification_eval(size: int, crop_ratio: float = 0.875) -> Transform:
     return SampleAlbumentations([_short_side(round(size / crop_ratio)), albumentations.CenterCrop(size, size)])
 
 
+def localization_train(size: int, flip: float = 0.5) -> Transform:
+    """Crop at random, but never through a box, resize to a square, and flip.
+
+    Args:
+        size: pixels on each side.
+        flip: how often to mirror left to right.
+    """
+    crop = albumentations.RandomSizedBBoxSafeCrop(size, size, erosion_rate=0.0, mask_interpolation=_NEAREST)
+    return SampleAlbumentations([crop, albumentations.HorizontalFlip(p=flip)])
+
+
+def localization_eval(size: int) -> Transform:
+    """Resize to a square: nothing is cropped, and overlaps of boxes stay what they are.
+
+    Args:
+        size: pixels on each side.
+    """
+    return SampleAlbumentations([albumentations.Resize(size, size, area_for_downscale="image")])
+
+
 def dense_train(
     size: int, scale: tuple[float, float] = (0.5, 2.0), flip: float = 0.5, photometric: float = 0.0
 ) -> Transform:

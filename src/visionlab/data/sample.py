@@ -22,6 +22,8 @@ class Objects(TypedDict):
     labels: ``(n,)`` ``int64`` in ``0..C-1``.
     ids: ``(n,)`` ``int64``, the data set's own.
     area: ``(n,)`` ``float64``, the data set's own, in pixels; absent after a transform.
+    xywh: ``(n, 4)`` ``float64``, the boxes as the data set's own left, top, width and height, where it gives those:
+        adding them up rounds, and official metrics are exact; absent after a transform.
     crowd: ``(n,)`` ``bool``, a region of many objects rather than one: COCO's ``iscrowd``, Open Images' ``IsGroupOf``.
     difficult: ``(n,)`` ``bool``, not counted by VOC's metrics.
     masks: ``(n, H, W)`` ``uint8``, 1 inside.
@@ -32,6 +34,7 @@ class Objects(TypedDict):
     labels: npt.NDArray[np.int64]
     ids: NotRequired[npt.NDArray[np.int64]]
     area: NotRequired[npt.NDArray[np.float64]]
+    xywh: NotRequired[npt.NDArray[np.float64]]
     crowd: NotRequired[npt.NDArray[np.bool_]]
     difficult: NotRequired[npt.NDArray[np.bool_]]
     masks: NotRequired[npt.NDArray[np.uint8]]

@@ -53,8 +53,8 @@ class SampleAlbumentations(Transform):
     - Boxes are clipped to the image, and those without an area are dropped, before the first transform and after each.
       They follow geometric transforms as albumentations moves them (a rotated box is the box around the rotated
       corners); they are not fitted to masks again.
-    - The rows of all entries of ``objects`` are chosen together, crowd and difficult ones too. ``area`` is left out:
-      after a crop the data set's own number is wrong, and no training needs it.
+    - The rows of all entries of ``objects`` are chosen together, crowd and difficult ones too. ``area`` and ``xywh``
+      are left out: after a crop the data set's own numbers are wrong, and no training needs them.
     - Pixels of ``mask`` that come from outside the image are void, and not inside any of ``masks``. Both are resampled
       by the nearest pixel.
     - A keypoint that leaves the image is no longer labelled: ``(0, 0, 0)``. Where the image was mirrored, however that
@@ -128,7 +128,7 @@ class SampleAlbumentations(Transform):
         left: dict[str, Any] = {
             key: value[rows]  # type: ignore[index]  # mypy takes the values of a TypedDict for object
             for key, value in objects.items()
-            if key not in ("boxes", "area", "masks", "keypoints")
+            if key not in ("boxes", "area", "xywh", "masks", "keypoints")
         }
         left["boxes"] = boxes[:, :4] * (width, height, width, height)
         if "masks" in objects:

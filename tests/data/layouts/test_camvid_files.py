@@ -9,14 +9,11 @@ from PIL import Image
 from visionlab.data.images import read_image
 from visionlab.data.layouts.camvid import CLASSES, OFFICIAL, check, open_split
 from visionlab.data.sample import VOID
-from visionlab.data.twins.camvid import make
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    root = tmp_path_factory.mktemp("camvid")
-    make(root, 8, seed=0)
-    return root
+def made(twins):
+    return twins("camvid", 8)
 
 
 @pytest.fixture

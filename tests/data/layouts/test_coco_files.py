@@ -15,22 +15,14 @@ from visionlab.data.download import Remote, md5
 from visionlab.data.layouts import coco
 from visionlab.data.layouts.coco import IDS, ObjectRecords, open_split
 from visionlab.data.layouts.coco_check import check
-from visionlab.data.twins.coco import make
 
 # of pycocotools' C code, with numpy 2
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 
 
-@pytest.fixture(autouse=True)
-def _cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("VISIONLAB_CACHE", str(tmp_path / "cache"))
-
-
 @pytest.fixture(scope="module")
-def healthy(tmp_path_factory):
-    root = tmp_path_factory.mktemp("coco") / "twin"
-    make(root, 12, seed=0)
-    return root
+def healthy(twins):
+    return twins("coco", 12)
 
 
 @pytest.fixture

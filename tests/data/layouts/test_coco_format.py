@@ -13,11 +13,6 @@ from visionlab.data.layouts.coco_format import open_coco
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 
 
-@pytest.fixture(autouse=True)
-def _cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("VISIONLAB_CACHE", str(tmp_path / "cache"))
-
-
 HOSTILE = {
     "deep nesting": b'{"images": ' + b"[" * 1_000_000,
     "huge integer": b'{"images": [{"id": ' + b"9" * 1_000_000 + b"}]}",

@@ -12,19 +12,12 @@ import torchvision
 
 from visionlab.data.images import read_image
 from visionlab.data.layouts.folder import check, class_names, held_out, open_classes, open_images
-from visionlab.data.twins.folder import CLASSES, make
-
-
-@pytest.fixture(autouse=True)
-def _cache(monkeypatch, tmp_path):
-    monkeypatch.setenv("VISIONLAB_CACHE", str(tmp_path / "cache"))
+from visionlab.data.twins.folder import CLASSES
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    root = tmp_path_factory.mktemp("twin") / "folder"
-    make(root, 40, 0)
-    return root
+def made(twins):
+    return twins("folder", 40)
 
 
 @pytest.fixture

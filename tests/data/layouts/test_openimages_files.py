@@ -8,7 +8,6 @@ from PIL import Image
 
 from visionlab.data.layouts.openimages import OpenImages
 from visionlab.data.layouts.openimages_check import check
-from visionlab.data.twins.openimages import make
 
 TRAIN_BOXES = "annotations/oidv6-train-annotations-bbox.csv"
 TRAIN_MASKS = "annotations/train-annotations-object-segmentation.csv"
@@ -19,15 +18,8 @@ HIERARCHY = "annotations/bbox_labels_600_hierarchy.json"
 
 
 @pytest.fixture(scope="module")
-def healthy(tmp_path_factory) -> Path:
-    root = tmp_path_factory.mktemp("twin") / "openimages"
-    make(root, 8, 0)
-    return root
-
-
-@pytest.fixture(autouse=True)
-def _cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("VISIONLAB_CACHE", str(tmp_path / "cache"))
+def healthy(twins) -> Path:
+    return twins("openimages", 8)
 
 
 @pytest.fixture

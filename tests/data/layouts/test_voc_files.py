@@ -19,17 +19,14 @@ from visionlab.data.layouts.voc_records import (
     open_labels,
     open_masks,
 )
-from visionlab.data.twins.voc import make
 
 OPEN = {"boxes": open_boxes, "labels": open_labels, "masks": open_masks, "instances": open_instances}
 SETS = {"boxes": "2007/train", "labels": "2007/train", "masks": "2012/train", "instances": "2012/train"}
 
 
 @pytest.fixture(scope="module")
-def twin(tmp_path_factory):
-    root = tmp_path_factory.mktemp("voc")
-    make(root, 20, 0)
-    return root
+def twin(twins):
+    return twins("voc", 20)
 
 
 @pytest.fixture

@@ -7,14 +7,11 @@ from torchvision.datasets import VOCDetection, VOCSegmentation
 from visionlab.data.layouts.voc import CLASSES, ImageSet
 from visionlab.data.layouts.voc_check import check
 from visionlab.data.layouts.voc_records import open_boxes, open_labels, open_masks
-from visionlab.data.twins.voc import make
 
 
 @pytest.fixture(scope="module")
-def twin(tmp_path_factory):
-    root = tmp_path_factory.mktemp("voc")
-    make(root, 20, 0)
-    return root
+def twin(twins):
+    return twins("voc", 20)
 
 
 def same_as_torchvision(root, number, image_set):

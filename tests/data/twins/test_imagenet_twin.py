@@ -21,11 +21,6 @@ TWINS = {
 twins = pytest.mark.parametrize(("make", "open_split"), TWINS.values(), ids=TWINS)
 
 
-@pytest.fixture(autouse=True)
-def _cache(monkeypatch, tmp_path):
-    monkeypatch.setenv("VISIONLAB_CACHE", str(tmp_path / "cache"))
-
-
 def digest(root):
     """Of the names and the pixels or the text of all files: releases of Pillow write other bytes."""
     whole = hashlib.sha256()

@@ -11,11 +11,6 @@ from visionlab.data.layouts.openimages_tables import FLAGS
 from visionlab.data.twins.openimages import make
 
 
-@pytest.fixture(autouse=True)
-def _cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("VISIONLAB_CACHE", str(tmp_path / "cache"))
-
-
 def rows(path):
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))

@@ -149,13 +149,15 @@ class ObjectRecords(CocoRecords):
         """The objects of the image at ``index``."""
         place = self._place(index)
         first, last = self._rows(place)
-        boxes = np.array(self.index["boxes"][first:last])
+        xywh = np.array(self.index["boxes"][first:last])
+        boxes = xywh.copy()
         boxes[:, 2:] += boxes[:, :2]
         objects: Objects = {
             "boxes": boxes,
             "labels": self.label_of[self.index["labels"][first:last]],
             "ids": np.array(self.index["ids"][first:last]),
             "area": np.array(self.index["area"][first:last]),
+            "xywh": xywh,
             "crowd": np.array(self.index["crowd"][first:last]),
         }
         if "masks" in self.parts:

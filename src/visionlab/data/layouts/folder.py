@@ -155,13 +155,20 @@ def listing(folder: Path) -> tuple[list[str], list[str], list[str]]:
                 continue
             if not _is_text(entry.name):
                 raise ValueError(f"{folder} holds {os.fsencode(entry.name)!r}, a name that is not UTF-8: rename it")
-            if entry.is_dir():
+            if _is_folder(entry):
                 folders.append(entry.name)
             elif os.path.splitext(entry.name)[1].lower() in SUFFIXES:  # noqa: PTH122  # pathlib is ten times as slow
                 images.append(entry.name)
             else:
                 others.append(entry.name)
     return sorted(folders), sorted(images), sorted(others)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
 
 
 def _is_text(name: str) -> bool:

@@ -26,8 +26,12 @@ from visionlab.data.layouts.folder import FolderImages, label_of, listing
 from visionlab.data.layouts.matlab import read_table
 from visionlab.data.layouts.xml import read_xml
 from visionlab.data.packed import open_index, save, save_strings
+from visionlab.data.plain import plain_size
 
 Split = Literal["train", "val"]
+
+MAX_BYTES = 1 << 27
+"""Of a list: three times the longest."""
 
 WNID = re.compile(r"n\d{8}")
 """An id of WordNet: n and eight digits."""
@@ -311,7 +315,10 @@ def _from_boxes(folder: Path, found: Findings) -> dict[str, str]:
 def _lines(path: Path, found: Findings) -> list[str]:
     """The lines of a text file; a message in ``found`` and none, if it is none."""
     try:
+        plain_size(path, MAX_BYTES)
         return path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
         found.error("malformed-file", f"{path} is not text in UTF-8: {error.reason} at byte {error.start}", path)
-        return []
+    except ValueError as error:
+        found.error("malformed-file", str(error), path)
+    return []

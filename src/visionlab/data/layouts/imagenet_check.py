@@ -8,6 +8,7 @@ import numpy as np
 from visionlab.data.layouts.findings import Findings
 from visionlab.data.layouts.folder import listing
 from visionlab.data.layouts.imagenet import (
+    MAX_BYTES,
     VAL_NAME,
     WNID,
     Layout,
@@ -20,6 +21,7 @@ from visionlab.data.layouts.imagenet import (
 )
 from visionlab.data.layouts.imagenet_boxes import check_boxes
 from visionlab.data.layouts.images import Fingerprints, check_images, check_leaks
+from visionlab.data.plain import plain_size
 
 
 def check(root: Path) -> Findings:
@@ -98,6 +100,11 @@ def _check_list(layout: Layout, split: Split, images: Sequence[tuple[str, str]],
     """Compare Kaggle's list of a split, where it is, with the images."""
     path = layout.root / "ILSVRC" / "ImageSets" / "CLS-LOC" / ("train_cls.txt" if split == "train" else "val.txt")
     if not path.is_file():
+        return
+    try:
+        plain_size(path, MAX_BYTES)
+    except ValueError as error:
+        found.error("malformed-file", str(error), path)
         return
     there = {file.rsplit(".", 1)[0] for file, _ in images}
     listed = set[str]()

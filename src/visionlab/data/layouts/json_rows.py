@@ -13,6 +13,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from visionlab.data.plain import plain_size
+
+MAX_BYTES = 1 << 30
+"""Of a file: twice COCO's largest."""
+
 Row = dict[str, Any]
 
 Report = Callable[[str, str, str | None], None]
@@ -40,6 +45,7 @@ def read_json(path: Path) -> Row:
         OSError: if the file cannot be read.
         ValueError: if it holds anything else; the message names it, and the line.
     """
+    plain_size(path, MAX_BYTES)
     try:
         document = json.loads(path.read_bytes())
     except RecursionError:

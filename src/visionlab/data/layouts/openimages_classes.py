@@ -13,6 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from visionlab.data.layouts.openimages_tables import MID, Report, refuse
+from visionlab.data.plain import plain_size
+
+MAX_BYTES = 1 << 24
+"""Of a file: the full vocabulary, the largest, has less than one MB."""
 
 MOST = 32_767
 """Labels are kept as int16; the full vocabulary has about 20,000 classes."""
@@ -41,6 +45,7 @@ def read_classes(path: Path, report: Report = refuse) -> Classes:
         ValueError: if the file is not UTF-8, or has no classes or too many.
     """
     classes: dict[str, str] = {}
+    plain_size(path, MAX_BYTES)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file)
@@ -135,6 +140,7 @@ def read_ancestors(path: Path, ids: Sequence[str], report: Report = refuse) -> n
 
 
 def _read_json(path: Path) -> Any:
+    plain_size(path, MAX_BYTES)
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:

@@ -7,7 +7,7 @@ from xml.sax.saxutils import escape
 
 import numpy as np
 import numpy.typing as npt
-import scipy.io  # type: ignore[import-untyped]  # comes with scikit-learn
+import scipy.io  # type: ignore[import-untyped]
 
 from visionlab.data.twins.files import write_cmyk_jpeg, write_jpeg, write_png
 from visionlab.data.twins.plan import refuse_to_overwrite
