@@ -124,6 +124,8 @@ def main() -> int:
                             drill.stop()
                 else:
                     rows += what(drill, count)
+            except TimeoutError as error:
+                rows.append((what.__name__, str(error), False))
             finally:
                 drill.stop()
     return print_table(rows)

@@ -148,6 +148,10 @@ def _train_and_test(experiment: "Experiment", run: Run | None, checkpoint: Path 
 
 def _failure(error: Exception) -> str | None:
     """A line about a failure that is neither a mistake in what was asked for nor a fault of the program."""
+    from torch.distributed import DistStoreError
+
+    if isinstance(error, DistStoreError):
+        return f"the processes of the run did not meet: {error}"
     if isinstance(error, FloatingPointError):
         return str(error)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
