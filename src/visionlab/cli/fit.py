@@ -131,7 +131,7 @@ def _train_and_test(experiment: "Experiment", run: Run | None, checkpoint: Path 
         last = trainer.strategy.checkpoint_io.load_checkpoint(experiment.checkpoints.folder / "last.ckpt")
         trainer.fit_loop.load_state_dict(last["loops"]["fit_loop"])
         epochs = trainer.fit_loop.epoch_progress.current
-        epochs.completed = epochs.processed  # it was saved just before
+        epochs.completed = epochs.processed  # type: ignore[attr-defined]  # it was saved just before
     best = experiment.checkpoints.folder / "best.ckpt"
     if trainer.interrupted or trainer.fast_dev_run:  # type: ignore[attr-defined]
         return
