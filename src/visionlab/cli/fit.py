@@ -126,15 +126,15 @@ def _train_and_test(experiment: "Experiment", run: Run | None, checkpoint: Path 
     trainer = experiment.start(run, record=True)
     task, data = experiment.model, experiment.datamodule
     trainer.fit(task, datamodule=data, ckpt_path=checkpoint)
+    best = experiment.checkpoints.folder / "best.ckpt"
+    if trainer.interrupted or trainer.fast_dev_run:  # type: ignore[attr-defined]
+        return
     if isinstance(trainer.strategy.launcher, _MultiProcessingLauncher):
         # the processes that trained have ended, and with them what they knew of how far they came
         last = trainer.strategy.checkpoint_io.load_checkpoint(experiment.checkpoints.folder / "last.ckpt")
         trainer.fit_loop.load_state_dict(last["loops"]["fit_loop"])
         epochs = trainer.fit_loop.epoch_progress.current
         epochs.completed = epochs.processed  # type: ignore[attr-defined]  # it was saved just before
-    best = experiment.checkpoints.folder / "best.ckpt"
-    if trainer.interrupted or trainer.fast_dev_run:  # type: ignore[attr-defined]
-        return
     stage = "test" if data.test_has_labels else "val"
     evaluate = trainer.test if data.test_has_labels else trainer.validate
     evaluate(task, datamodule=data, ckpt_path=best, verbose=False)
