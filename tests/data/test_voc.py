@@ -200,10 +200,10 @@ def test_a_bomb_for_a_mask_is_refused_without_harm(root):
     bomb = chunk(b"IHDR", header) + chunk(b"PLTE", bytes(3)) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
     (folder / "SegmentationClass" / f"{name}.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bomb)
     records = VOCSegmentation(str(root), 1).records("train")
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(ValueError, match=f"{name}.png"):
         records.annotations(0)
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 @pytest.mark.parametrize("kind", [VOCClassification, VOCDetection, VOCInstances, VOCSegmentation])

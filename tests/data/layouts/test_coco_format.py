@@ -34,10 +34,10 @@ def test_hostile_files_do_no_harm(tmp_path, attack):
     path = tmp_path / "x.json"
     path.write_bytes(HOSTILE[attack])
     tracemalloc.start()
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(ValueError, match=r"x\.json") as caught:
         open_coco(path)
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
     assert tracemalloc.get_traced_memory()[1] < 500_000_000
     tracemalloc.stop()
     assert len(str(caught.value)) < 500

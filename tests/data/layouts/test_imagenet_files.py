@@ -289,11 +289,11 @@ BOXES = {
 def test_a_wrong_box_is_named_and_the_image_can_be_skipped(root, name):
     damage, kind, message = BOXES[name]
     path = damage(root)
-    start = time.perf_counter()
+    start = time.process_time()
     errors = [error for error in check(root).errors if error.file == path]
     assert [error.kind for error in errors] in ([kind], [kind, "wrong-size"])
     records = open_boxes(root, "train")
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
     assert len(records.problems) == 1
     at = [records.path(i).stem for i in range(len(records))].index(path.stem)
     with pytest.raises(ValueError, match=message) as raised:

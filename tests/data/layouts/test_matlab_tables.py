@@ -103,13 +103,13 @@ HOSTILE = {
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_file_does_no_harm(name):
-    start = time.perf_counter()
+    start = time.process_time()
     tracemalloc.start()
     with pytest.raises(ValueError, match=r"^meta\.mat (is a damaged MATLAB file|has no array)") as raised:
         read(HEAD + HOSTILE[name])
     assert tracemalloc.get_traced_memory()[1] < 100e6
     tracemalloc.stop()
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
     assert "\n" not in str(raised.value)
 
 

@@ -375,5 +375,5 @@ def test_the_checksums_are_torchvisions():
     for archive, key in zip(ARCHIVES, ("2007", "2007-test", "2012"), strict=True):
         theirs = DATASET_YEAR_DICT[key]
         ours = archive.remote
-        assert (ours.path, ours.md5, ours.urls[0]) == (theirs["filename"], theirs["md5"], theirs["url"])
+        assert (ours.path, ours.md5) == (theirs["filename"], theirs["md5"])  # addresses move
         assert archive.folder == theirs["base_dir"]

@@ -119,18 +119,18 @@ QUADRATIC = f'<!DOCTYPE a [<!ENTITY e "{"x" * 100_000}">]><a>{"&e;" * 100_000}</
 )
 def test_a_hostile_file_is_refused_without_harm(content):
     Path("secret.txt").write_text("the secret")
-    before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+    before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     with pytest.raises(ValueError, match=r"one\.xml") as error:
         read_xml(write(content))
     assert "the secret" not in str(error.value)
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1e6  # KiB
 
 
 def test_a_file_of_the_greatest_length_needs_little():
-    before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+    before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     assert len(read_xml(write("<a>" + "<b/>" * 260_000 + "</a>")).children) == 260_000
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 5e5
 
 
