@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "metrics": {"batch", "processes"},
     "data": {"batch", "metrics"},
     "tasks": {"batch", "losses", "metrics", "attacks", "processes"},
-    "callbacks": {"batch", "pictures", "loggers", "processes", "signals", "watcher"},
+    "callbacks": {"batch", "pictures", "loggers", "preflight", "processes", "signals", "watcher"},
 }
 
 

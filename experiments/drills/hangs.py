@@ -135,6 +135,8 @@ def main() -> int:
                             drill.stop()
                 else:
                     rows.append(what(drill))
+            except TimeoutError as error:
+                rows.append(("start of the run", str(error), False))
             finally:
                 drill.stop()
     taken.close()

@@ -24,7 +24,7 @@ data: {class_path: stand_ins.FewDigits, init_args: {batch_size: 8}}
 save_every_n_steps: 5
 trainer:
   accelerator: cpu
-  strategy: {class_path: lightning.pytorch.strategies.DDPStrategy, init_args: {timeout: "0:00:20"}}
+  strategy: {class_path: lightning.pytorch.strategies.DDPStrategy, init_args: {timeout: "0:00:30"}}
   max_epochs: 100
   log_every_n_steps: 5
   num_sanity_val_steps: 0
@@ -35,7 +35,7 @@ trainer:
   - {class_path: stand_ins.SlowSteps, init_args: {seconds: 0.1}}
   - {class_path: stand_ins.NoteImages, init_args: {path: noted}}
 """
-TIMEOUT = 20
+TIMEOUT = 30
 """Seconds that the recipe lets a process keep the others waiting."""
 
 FIT = ["-m", "visionlab", "fit", "--config", "drill.yaml"]
@@ -107,6 +107,13 @@ class Drill:
         """Wait until rank 0 has noted so many more batches; returns the seconds that took."""
         goal = self.steps() + more
         return wait(lambda: self.steps() >= goal, seconds, self.said)
+
+    def seconds_to_import(self) -> float:
+        """How long an interpreter takes to start here and now, with all that a run imports."""
+        start = time.monotonic()
+        command = [sys.executable, "-c", "import visionlab.experiment, stand_ins"]
+        subprocess.run(command, env=self.environment, check=True, stderr=subprocess.DEVNULL)
+        return time.monotonic() - start
 
     def stop(self) -> None:
         """Kill whatever is left."""

@@ -74,8 +74,8 @@ def check_network() -> None:
 
 
 def by_torchrun(environment: Mapping[str, str]) -> bool:
-    """Whether torchrun started this process."""
-    return "TORCHELASTIC_RUN_ID" in environment
+    """Whether torchrun started this process: one that lacks any of these was started by something else within it."""
+    return {"TORCHELASTIC_RUN_ID", "TORCHELASTIC_MAX_RESTARTS", "LOCAL_WORLD_SIZE", "WORLD_SIZE"} <= environment.keys()
 
 
 def processes_of_launcher(environment: Mapping[str, str]) -> tuple[int, int] | None:

@@ -5,6 +5,7 @@ checkpoint. Once a second its watcher writes the count into the run folder. It i
 that waits in a driver, cannot watch itself; and it loads no torch.
 """
 
+import contextlib
 import json
 import mmap
 import os
@@ -34,9 +35,13 @@ RECORD = struct.Struct("<qqq")
 TICK = 0.25
 """Seconds between two looks."""
 
+SECONDS_TO_NOTICE = 8
+"""How long torchrun's agent, which looks ten times a second, may take to notice the end of its worker."""
+
 
 def watch(shared: int, rank: int, parent: int, seconds: float, folder: Path) -> None:
-    """Watch ``parent`` until it ends, or passes no boundary for ``seconds``: then it is killed.
+    """Watch ``parent`` until it ends, or passes no boundary for ``seconds``: then it is killed, and torchrun's agent
+    after it if that hangs too.
 
     Args:
         shared: the descriptor of the shared memory.
@@ -47,6 +52,7 @@ def watch(shared: int, rank: int, parent: int, seconds: float, folder: Path) -> 
     """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)  # they are sent to whole groups, and mean the run
+    agent = int(_stat(parent)[1]) if "TORCHELASTIC_RUN_ID" in os.environ else None
     memory = mmap.mmap(shared, RECORD.size, prot=mmap.PROT_READ)
     status: dict[str, Any] = {"rank": rank, "host": platform.node(), "process": parent, "gone": False}
     silent, passed, written, now = 0.0, -1, 0.0, time.monotonic()
@@ -63,15 +69,24 @@ def watch(shared: int, rank: int, parent: int, seconds: float, folder: Path) -> 
             written = now
             at = {"count": count, "step": step, "place": PLACES[place], "silent": silent, "time": time.time()}
             status |= at | {"stopped": not ended and _is_stopped(parent), "gone": ended}
-            # over what was there, for a folder on a network is spared two operations a second by each process
-            with os.fdopen(os.open(folder / f"{rank}.json", os.O_WRONLY | os.O_CREAT), "w") as file:
-                file.write(json.dumps(status).ljust(300))
-        if ended:
-            return
-        if silent > seconds:
-            tell(folder, verdict(read_status(folder), seconds))
+            with contextlib.suppress(OSError):  # a full disk, or a run that was discarded, is for the run to tell
+                write_status(folder, status)
+        if silent > seconds and not ended:
+            tell(folder, verdict(read_status(folder) or [status], seconds))
             os.kill(parent, signal.SIGKILL)
+            ended = True
+        if ended:
+            if agent is not None:
+                end_stuck_agent(agent, parent)
             return
+
+
+def write_status(folder: Path, status: dict[str, Any]) -> None:
+    """Leave word of a process for the other watchers, over what was there: that spares a folder on a network two
+    operations a second by each process.
+    """
+    with os.fdopen(os.open(folder / f"{status['rank']}.json", os.O_WRONLY | os.O_CREAT), "w") as file:
+        file.write(json.dumps(status).ljust(300))
 
 
 def read_status(folder: Path) -> list[dict[str, Any]]:
@@ -96,9 +111,9 @@ def verdict(statuses: list[dict[str, Any]], seconds: float) -> str:
     behind = [status for status in statuses if status["count"] == least]
     blamed = stopped or unheard or behind
     if len(blamed) == len(statuses) and not stopped:
-        where = ", ".join(sorted({status["place"] for status in statuses}))
+        ranks = ", ".join(f"rank {status['rank']} on {status['host']}" for status in statuses)
         return (
-            f"all {len(statuses)} processes wait for each other at step {blamed[0]['step']}, {where}, since "
+            f"all processes ({ranks}) wait for each other at step {blamed[0]['step']}, {blamed[0]['place']}, since "
             f"{seconds:.0f} s: is the network between them cut? They are ended"
         )
     return f"{'; '.join(map(describe, blamed))}. No process went on for {seconds:.0f} s: all are ended"
@@ -121,15 +136,37 @@ def tell(folder: Path, cause: str) -> None:
             file.write(cause)
     except FileExistsError:
         return
+    except OSError:  # a full disk does not keep it from being said
+        pass
     print(f"\nvisionlab: {cause}", file=sys.stderr, flush=True)
 
 
+def end_stuck_agent(agent: int, worker: int) -> None:
+    """Kill torchrun's agent if it takes no notice that its worker has ended: where the network is cut, torch 2.15's
+    waits for ever for an answer of the store on another machine.
+    """
+    end = time.monotonic() + SECONDS_TO_NOTICE
+    while _stat(worker)[1] == str(agent):
+        if time.monotonic() > end:
+            print(f"\nvisionlab: torchrun (process {agent}) hangs too, and is ended", file=sys.stderr, flush=True)
+            os.kill(agent, signal.SIGKILL)
+            return
+        time.sleep(TICK)
+
+
 def _is_stopped(process: int) -> bool:
-    """Whether a process was stopped by a signal or a debugger; unknown, and so not, where there is no /proc."""
+    """Whether a process was stopped by a signal or a debugger."""
+    return _stat(process)[0] in ("T", "t")
+
+
+def _stat(process: int) -> list[str]:
+    """The state of a process, the process that started it and more, as ``/proc`` has them; unknown where there is no
+    such process, or no ``/proc``.
+    """
     try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] in "Tt"
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     except OSError:
-        return False
+        return ["?", "0"]
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from lightning import Callback, LightningModule, Trainer
 from torch.distributed import DistError
 
 from visionlab import watcher
+from visionlab.preflight import by_torchrun
 from visionlab.watcher import PLACES, RECORD, describe, read_status, tell
 
 SECONDS_TO_MEET = 15
@@ -125,7 +126,8 @@ class Watch(Callback):
             else:
                 note = {"rank": trainer.global_rank, "error": f"{type(exception).__name__}: {exception}"}
                 (self.folder / f"{trainer.global_rank}.failed").write_text(json.dumps(note))
-        self._end()
+        if not by_torchrun(os.environ):  # there, the watcher sees to it that the agent ends
+            self._end()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if self.watcher is not None:

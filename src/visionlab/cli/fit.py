@@ -163,6 +163,8 @@ def _leave(run: Run | None, number: int, steps: int) -> int:
 def _train_and_test(
     experiment: "Experiment", run: Run | None, checkpoint: Path | None, request_to_stop: StopRequest
 ) -> None:
+    from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
+
     from visionlab.cli.table import results_table
 
     trainer = experiment.start(run, record=True, request=request_to_stop)
@@ -173,6 +175,12 @@ def _train_and_test(
     best = experiment.checkpoints.folder / "best.ckpt"
     if trainer.interrupted or trainer.fast_dev_run:  # type: ignore[attr-defined]
         return
+    if isinstance(trainer.strategy.launcher, _MultiProcessingLauncher):
+        # the processes that trained have ended, and with them what they knew of how far they came
+        last = trainer.strategy.checkpoint_io.load_checkpoint(experiment.checkpoints.folder / "last.ckpt")
+        trainer.fit_loop.load_state_dict(last["loops"]["fit_loop"])
+        epochs = trainer.fit_loop.epoch_progress.current
+        epochs.completed = epochs.processed  # type: ignore[attr-defined]  # it was saved just before
     stage = "test" if data.test_has_labels else "val"
     evaluate = trainer.test if data.test_has_labels else trainer.validate
     evaluate(task, datamodule=data, ckpt_path=best, verbose=False)
@@ -186,6 +194,10 @@ def _train_and_test(
 
 def _failure(error: Exception) -> str | None:
     """A line about a failure that is neither a mistake in what was asked for nor a fault of the program."""
+    from torch.distributed import DistStoreError
+
+    if isinstance(error, DistStoreError):
+        return f"the processes of the run did not meet: {error}"
     if isinstance(error, FloatingPointError):
         return str(error)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
