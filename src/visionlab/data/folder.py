@@ -1,5 +1,6 @@
 """Any folder of images: your own classes, or images without labels."""
 
+import functools
 from typing import Any, Literal
 
 from torchmetrics import Metric
@@ -42,9 +43,9 @@ class ImageFolder(FolderDataModule):
     train_collate = staticmethod(collate.classification)
     eval_collate = staticmethod(collate.classification)
 
-    @property
+    @functools.cached_property
     def classes(self) -> list[str]:
-        """The names of the folders, by label."""
+        """The names of the folders, by label, which are read when first asked for."""
         return folder.class_names(self.root)
 
     def records(self, split: Split) -> folder.FolderImages:

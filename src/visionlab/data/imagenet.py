@@ -1,5 +1,6 @@
 """ImageNet-1k (ILSVRC 2012; Russakovsky et al. 2015): 1.28 million photographs of 1,000 classes."""
 
+import functools
 from typing import Literal
 
 from torchmetrics import Metric
@@ -14,7 +15,23 @@ from visionlab.metrics.classification import SingleLabel
 from visionlab.metrics.localization import Localization
 
 
-class ImageNet(DiskDataModule):
+class _ImageNet(DiskDataModule):
+    """What both tasks share: the classes, which are read from the folder when first asked for."""
+
+    @functools.cached_property
+    def label_map(self) -> list[dict[str, int | str]]:
+        """One ``{id, index, name}`` a class; the id is WordNet's."""
+        layout = imagenet.find(self.root)
+        pairs = zip(imagenet.wnids(layout), imagenet.class_names(layout), strict=True)
+        return [{"id": wnid, "index": i, "name": name} for i, (wnid, name) in enumerate(pairs)]
+
+    @property
+    def classes(self) -> list[str]:
+        """The class names, by label: the first of WordNet's synonyms, or the WordNet id."""
+        return [str(entry["name"]) for entry in self.label_map]
+
+
+class ImageNet(_ImageNet):
     """ImageNet, to classify. Its arguments are those of :class:`visionlab.data.disk.DiskDataModule`.
 
     The root may hold folders by class, those with the development kit, or Kaggle's (see
@@ -28,16 +45,6 @@ class ImageNet(DiskDataModule):
     train_collate = staticmethod(collate.classification)
     eval_collate = staticmethod(collate.classification)
 
-    @property
-    def classes(self) -> list[str]:
-        """The class names, by label: the first of WordNet's synonyms, or the WordNet id."""
-        return imagenet.class_names(imagenet.find(self.root))
-
-    @property
-    def label_map(self) -> list[dict[str, int | str]]:
-        """One ``{id, index, name}`` a class; the id is WordNet's."""
-        return _label_map(imagenet.find(self.root))
-
     def records(self, split: Split) -> FolderImages:
         """Open one split; ``test`` is ``val``."""
         return imagenet.open_images(self.root, "train" if split == "train" else "val")
@@ -47,7 +54,7 @@ class ImageNet(DiskDataModule):
         return {"single_label": SingleLabel(self.num_classes)}
 
 
-class ImageNetLocalization(DiskDataModule):
+class ImageNetLocalization(_ImageNet):
     """ImageNet, to classify and to say where the object is. Its arguments are those of
     :class:`visionlab.data.disk.DiskDataModule`.
 
@@ -61,16 +68,6 @@ class ImageNetLocalization(DiskDataModule):
     mode: Literal["max", "min"] = "max"
     train_collate = staticmethod(collate.localization)
     eval_collate = staticmethod(collate.localization)
-
-    @property
-    def classes(self) -> list[str]:
-        """The class names, by label: the first of WordNet's synonyms, or the WordNet id."""
-        return imagenet.class_names(imagenet.find(self.root))
-
-    @property
-    def label_map(self) -> list[dict[str, int | str]]:
-        """One ``{id, index, name}`` a class; the id is WordNet's."""
-        return _label_map(imagenet.find(self.root))
 
     def records(self, split: Split) -> BoxedImages:
         """Open one split; ``test`` is ``val``."""
@@ -93,8 +90,3 @@ class ImageNetLocalization(DiskDataModule):
     def metrics(self) -> dict[str, Metric]:
         """New official metrics, by protocol."""
         return {"ilsvrc_loc": Localization(self.num_classes)}
-
-
-def _label_map(layout: imagenet.Layout) -> list[dict[str, int | str]]:
-    ids, names = imagenet.wnids(layout), imagenet.class_names(layout)
-    return [{"id": wnid, "index": i, "name": name} for i, (wnid, name) in enumerate(zip(ids, names, strict=True))]

@@ -1,5 +1,6 @@
 """Open Images v4 to v7 (Kuznetsova et al. 2020): boxes, masks, and image labels that people verified."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -44,23 +45,21 @@ class OpenImagesObjects(DiskDataModule):
             raise ValueError(f"missing_images must be raise or leave_out, not {missing_images!r}")
         self.wanted, self.missing_images = classes, missing_images
         self.layout = OpenImages(self.root)
-        self._classes: Classes | None = None
 
     @property
     def classes(self) -> Sequence[str]:
         """The names of the classes, by label, read from the folder when first asked for."""
-        return self._read_classes().names
+        return self._chosen_classes.names
 
     @property
     def label_map(self) -> list[dict[str, int | str]]:
         """One ``{id, index, name}`` a class; the id is the data set's own, ``/m/01g317``."""
-        pairs = zip(*self._read_classes(), strict=True)
+        pairs = zip(*self._chosen_classes, strict=True)
         return [{"id": one, "index": i, "name": name} for i, (one, name) in enumerate(pairs)]
 
-    def _read_classes(self) -> Classes:
-        if self._classes is None:
-            self._classes = self.layout.classes(self.vocabulary, self.wanted)
-        return self._classes
+    @functools.cached_property
+    def _chosen_classes(self) -> Classes:
+        return self.layout.classes(self.vocabulary, self.wanted)
 
 
 class OpenImagesDetection(OpenImagesObjects):

@@ -247,6 +247,7 @@ def ap50(scenes, detect):
         coco = COCO()
         categories = [{"id": label} for label in sorted({entry["category_id"] for entry in truth})]
         coco.dataset = {
+            "info": {},  # which loadRes copies
             "images": [{"id": i} for i in range(len(scenes))],
             "annotations": truth,
             "categories": categories,
