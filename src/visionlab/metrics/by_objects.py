@@ -88,6 +88,37 @@ def ranks(groups: IntArray) -> IntArray:
     return np.arange(len(groups)) - np.searchsorted(groups, groups)
 
 
+def scores_of_images(
+    at: IntArray, scores: FloatArray, right: BoolArray, objects_at: IntArray, images: int
+) -> dict[str, npt.NDArray[Any]]:
+    """What each image alone is worth, ``(images,)`` each.
+
+    Args:
+        at: ``(n,)``, the image of each detection that counts.
+        scores: ``(n,)``.
+        right: ``(n,)``.
+        objects_at: ``(m,)``, the image of each object that counts.
+        images: how many.
+
+    Returns:
+        ``objects``, how many count; how many of them were ``found``; and ``score``, the area under the precision and
+        recall of all detections in the image, whatever their class, without interpolation; NaN where there is no
+        object.
+    """
+    order = np.lexsort((-scores, at))
+    at, right = at[order], right[order]
+    hits = right.cumsum()
+    before = np.concatenate([[0], hits])[np.searchsorted(at, at)]  # in the images before
+    precision = np.where(right, (hits - before) / (ranks(at) + 1), 0)
+    objects = np.bincount(objects_at, minlength=images)
+    total = np.bincount(at, precision, images)
+    return {
+        "objects": objects,
+        "found": np.bincount(at[right], minlength=images),
+        "score": np.divide(total, objects, out=np.full(images, np.nan), where=objects > 0),
+    }
+
+
 def to_xywh(boxes: FloatArray) -> FloatArray:
     """Left, top, width and height of left, top, right and bottom, ``(n, 4)`` each."""
     return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)

@@ -6,7 +6,16 @@ from typing import Any
 import numpy as np
 
 from visionlab.batch import DetectionBatch, DetectionPredictions
-from visionlab.metrics.by_objects import ByObjects, Table, as_array, as_float, found_rows, to_xywh, true_rows
+from visionlab.metrics.by_objects import (
+    ByObjects,
+    Table,
+    as_array,
+    as_float,
+    found_rows,
+    scores_of_images,
+    to_xywh,
+    true_rows,
+)
 from visionlab.metrics.coco_evaluation import (
     KEYPOINTS,
     OBJECTS,
@@ -15,7 +24,6 @@ from visionlab.metrics.coco_evaluation import (
     Protocol,
     Truth,
     evaluate,
-    scores_of_images,
 )
 from visionlab.metrics.detection_errors import cost_of_errors
 from visionlab.metrics.keypoints import COCO_SIGMAS, correct_keypoints, extents, keypoint_overlap
@@ -48,7 +56,10 @@ class _CocoAP(ByObjects):
             "precision_recall": evaluation.curves,
             "precision_recall_per_class": evaluation.curve_per_class,
         }
-        scores = scores_of_images(evaluation, found, truth, images)
+        counting = evaluation.detections[evaluation.counts]
+        right = evaluation.match[evaluation.counts] >= 0
+        objects_at = truth.images[~truth.ignored]
+        scores = scores_of_images(found.images[counting], found.scores[counting], right, objects_at, images)
         return evaluation, metrics, {f"{self.name}_{name}": values for name, values in scores.items()}
 
 
@@ -63,7 +74,7 @@ class BoxAP(_CocoAP):
     each kind cost of ``AP50`` (Bolya et al. 2020: :mod:`visionlab.metrics.detection_errors`). All are ``float64``.
 
     ``records`` holds ``box_objects``, ``box_found`` and ``box_score`` (the average precision of the image alone:
-    :func:`visionlab.metrics.coco_evaluation.scores_of_images`).
+    :func:`visionlab.metrics.by_objects.scores_of_images`).
 
     The 100 surest boxes of each class and image are kept, for others do not count.
 

@@ -6,7 +6,6 @@ detections are ranked within their image and class, and all detections of one ra
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -178,28 +177,6 @@ def evaluate(found: Found, truth: Truth, overlap: Overlap, num_classes: int, pro
             for i, most in enumerate(protocol.most):
                 recall[:, label, area, i] = right[area][:, rank[surest] < most].sum(axis=1) / objects[area]
     return Evaluation(precision, recall, chosen, match, ~void[0, 0], protocol)
-
-
-def scores_of_images(evaluation: Evaluation, found: Found, truth: Truth, images: int) -> dict[str, npt.NDArray[Any]]:
-    """What each image alone is worth at the first threshold, ``(images,)`` each.
-
-    Returns:
-        ``objects`` that count; how many of them were ``found``; and ``score``, the area under the precision and recall
-        of all detections in the image, whatever their class, without interpolation; NaN where there is no object.
-    """
-    chosen, right = evaluation.detections[evaluation.counts], evaluation.match[evaluation.counts] >= 0
-    order = np.lexsort((-found.scores[chosen], found.images[chosen]))
-    at, right = found.images[chosen[order]], right[order]
-    hits = right.cumsum()
-    before = np.concatenate([[0], hits])[np.searchsorted(at, at)]  # in the images before
-    precision = np.where(right, (hits - before) / (ranks(at) + 1), 0)
-    objects = np.bincount(truth.images[~truth.ignored], minlength=images)
-    total = np.bincount(at, precision, images)
-    return {
-        "objects": objects,
-        "found": np.bincount(at[right], minlength=images),
-        "score": np.divide(total, objects, out=np.full(images, np.nan), where=objects > 0),
-    }
 
 
 def _match(

@@ -9,7 +9,7 @@ import numpy as np
 
 from visionlab.metrics.by_objects import BoolArray, FloatArray, IntArray
 from visionlab.metrics.coco_evaluation import THRESHOLDS, Evaluation, Found, Truth, precision_at_recalls
-from visionlab.metrics.overlaps import Overlap, same_group
+from visionlab.metrics.overlaps import Overlap, best_of_each, same_group
 
 FOREGROUND = THRESHOLDS[0]
 """The overlap from which on a detection may be right."""
@@ -56,9 +56,10 @@ def classify_errors(evaluation: Evaluation, found: Found, truth: Truth, overlap:
     values = overlap(chosen[wrong][d], t)
     own = found.labels[chosen[wrong]][d] == truth.labels[t]
     count = len(wrong)
-    of_own, own_object = _best(d, t, values, own, count)
-    of_other, other_object = _best(d, t, values, ~own, count)
-    of_used, _ = _best(d, t, values, own & used[t], count)
+    of_own, own_object = best_of_each(d[own], t[own], values[own], count)
+    of_other, other_object = best_of_each(d[~own], t[~own], values[~own], count)
+    own &= used[t]
+    of_used, _ = best_of_each(d[own], t[own], values[own], count)
 
     tests = {
         "localization": (of_own >= BACKGROUND) & (of_own <= FOREGROUND),
@@ -120,24 +121,6 @@ def cost_of_errors(
         after = _mean_precision(fixed_labels[left], scores[left], fixed[left], objects)
         costs[name] = float(np.maximum(after - before, 0))
     return costs
-
-
-def _best(d: IntArray, t: IntArray, values: FloatArray, which: BoolArray, count: int) -> tuple[FloatArray, IntArray]:
-    """The largest of some values of each of ``count`` detections, and the first object that has it; 0 and -1 of none.
-
-    Args:
-        d: ``(p,)``, the detection of each pair, rising.
-        t: ``(p,)``, its object.
-        values: ``(p,)``.
-        which: ``(p,)``, of the pairs.
-        count: of detections.
-    """
-    d, t, values = d[which], t[which], values[which]
-    order = np.lexsort((t, -values, d))
-    first = order[np.flatnonzero(np.diff(d[order], prepend=-1))]
-    best, objects = np.zeros(count), np.full(count, -1)
-    best[d[first]], objects[d[first]] = values[first], t[first]
-    return best, objects
 
 
 def _mean_precision(labels: IntArray, scores: FloatArray, right: BoolArray, objects: IntArray) -> float:

@@ -38,6 +38,36 @@ def same_group(found: IntArray, true: IntArray) -> tuple[IntArray, IntArray]:
     return left, order[np.repeat(first, counts) + within]
 
 
+def best_of_each(d: IntArray, t: IntArray, values: FloatArray, count: int) -> tuple[FloatArray, IntArray]:
+    """The largest overlap of each that was found, and the first of the true ones that have it; 0 and -1 without pairs.
+
+    Args:
+        d: ``(p,)``, what was found, of each pair.
+        t: ``(p,)``, the true one.
+        values: ``(p,)``.
+        count: how many were found.
+    """
+    order = np.lexsort((t, -values, d))
+    first = order[np.flatnonzero(np.diff(d[order], prepend=-1))]
+    best, objects = np.zeros(count), np.full(count, -1)
+    best[d[first]], objects[d[first]] = values[first], t[first]
+    return best, objects
+
+
+def surest_of_each(objects: IntArray, scores: FloatArray) -> BoolArray:
+    """Which detection is the surest of those of the same object, and the first of equals, ``(n,)``.
+
+    Args:
+        objects: ``(n,)``; -1 for none.
+        scores: ``(n,)``.
+    """
+    order = np.lexsort((-scores, objects))
+    first = order[np.flatnonzero(np.diff(objects[order], prepend=-2))]
+    surest = np.zeros(len(objects), np.bool_)
+    surest[first[objects[first] >= 0]] = True
+    return surest
+
+
 def box_overlap(found: FloatArray, true: FloatArray, crowd: BoolArray) -> Overlap:
     """Intersection over union of boxes; of a crowd, intersection over the area of what was found."""
     areas, true_areas = found[:, 2] * found[:, 3], true[:, 2] * true[:, 3]
