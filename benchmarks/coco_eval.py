@@ -1,8 +1,8 @@
 """COCO's evaluation of boxes and masks against pycocotools, and against faster-coco-eval where that is installed.
 
-Drawn images with detections near objects and elsewhere. The processor seconds of loading results, evaluating and
-summing up are taken in turn, each in a fresh process; memory is the most that evaluating added. pycocotools' truth is
-loaded before; ours is in arrays, as the metric keeps it.
+Drawn images with detections near objects and elsewhere. The processor seconds of evaluating and summing up are taken in
+turn, each in a fresh process; memory is the most that this added. Truth and results are loaded before: into the objects
+of the others, and into arrays, as our metric keeps them.
 
 Usage: python benchmarks/coco_eval.py [bbox or segm] [images] [rounds]
 """
@@ -164,9 +164,8 @@ def main(kind: str, images: int, rounds: int) -> None:
         seconds, added = (statistics.median(row[i] for row in taken[name]) for i in (0, 1))
         furthest = max(abs(a - b) for theirs, ours in pairs for a, b in zip(theirs[2:], ours[2:], strict=True))
         ratio = f"{statistics.median(ratios):5.1f} x ours [{min(ratios):.1f}, {max(ratios):.1f}]"
-        print(
-            f"{name:17} {seconds:7.3f} s, {ratio}; {added / 1e6:4.0f} MB, ours {memory:.2f} of it; off by {furthest:.0e}"
-        )
+        cost = f"{added / 1e6:4.0f} MB, ours {memory:.2f} of it"
+        print(f"{name:17} {seconds:7.3f} s, {ratio}; {cost}; off by {furthest:.0e}")
 
 
 if __name__ == "__main__":
