@@ -92,11 +92,14 @@ class DetectionBatch(TypedDict):
 
     images: ``(channels, H, W)`` each, ``uint8`` while travelling, float in [0, 1] in a task.
     targets: one an image; absent where there is no truth.
+    labels: ``(B, C)`` ``float32`` of 1, 0 and NaN: the classes that people verified to be in the image, or not to be;
+        of data sets that do not annotate every class in every image.
     ids: ``(B,)`` ``int64``.
     """
 
     images: list[Tensor]
     targets: NotRequired[list[DetectionTarget]]
+    labels: NotRequired[Tensor]
     ids: Tensor
 
 

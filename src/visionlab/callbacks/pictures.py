@@ -70,8 +70,8 @@ class Pictures(Callback):
             return
         self.drawn = time.monotonic()
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        for value in task.results[stage].values():
-            if value.ndim == 2:
+        for name, value in task.results[stage].items():
+            if name.endswith("/confusion"):
                 self._leave(trainer, f"{stage}_confusion", confusion(value.numpy(), data.classes))
         records = task.records
         if {"loss", "label", "prediction", "confidence"} <= records.keys():

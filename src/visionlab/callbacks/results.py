@@ -10,9 +10,15 @@ from torch import Tensor
 
 
 class WriteResults(Callback):
-    """After each evaluation: ``results/<stage>.json`` with the scalars, ``results/<stage>_per_class.csv``, one CSV a
-    matrix, and ``per_image/<stage>.csv`` with a row an image: its id in the data set, its loss, and whatever the
-    metrics keep about it.
+    """Writes what each evaluation found into the run folder.
+
+    - ``results/<stage>.json``: the scalars.
+    - ``results/<stage>_per_class.csv``: the vectors whose names end in ``_per_class``.
+    - ``results/<stage>_<name>.csv``: each other vector, and each matrix. The columns of a ``(C, C)`` matrix are the
+      classes, others are numbered; its rows are named by class, as are those of one whose name ends in ``_per_class``.
+      Where two protocols have one of the same name, theirs stands before it.
+    - ``per_image/<stage>.csv``: a row an image, with its id in the data set, its loss, and whatever the metrics keep
+      about it.
 
     Args:
         folder: the run folder.
@@ -37,15 +43,20 @@ class WriteResults(Callback):
         folder.mkdir(parents=True, exist_ok=True)
         scalars = {name: float(value) for name, value in results.items() if value.ndim == 0}
         (folder / f"{stage}.json").write_text(json.dumps(scalars, indent=2) + "\n")
-        by_class = {
-            name.removeprefix(f"{stage}/"): value.tolist() for name, value in results.items() if value.ndim == 1
-        }
-        if by_class:
-            _write_csv(folder / f"{stage}_per_class.csv", {"class": list(data.classes), **by_class})
+        classes = list(data.classes)
+        per_class: dict[str, list[Any]] = {}
+        matrices = [name.split("/")[-1] for name, value in results.items() if value.ndim > 0]
         for name, value in results.items():
-            if value.ndim == 2:
-                columns = {c: value[:, i].tolist() for i, c in enumerate(data.classes)}
-                _write_csv(folder / f"{stage}_{name.split('/')[-1]}.csv", {"class": list(data.classes), **columns})
+            short = name.removeprefix(f"{stage}/")
+            if value.ndim == 1 and name.endswith("_per_class"):
+                per_class[short] = value.tolist()
+            elif value.ndim > 0:
+                # two protocols may give matrices of one name
+                last = name.split("/")[-1]
+                file = folder / f"{stage}_{last if matrices.count(last) == 1 else short.replace('/', '_')}.csv"
+                _write_csv(file, _columns(name, value, classes))
+        if per_class:
+            _write_csv(folder / f"{stage}_per_class.csv", {"class": classes, **per_class})
         if task.records:
             dataset = data.datasets[stage]
             columns = {name: v.tolist() for name, v in task.records.items() if v.ndim == 1 and name != "ids"}
@@ -53,6 +64,14 @@ class WriteResults(Callback):
             per_image = self.folder / "per_image"
             per_image.mkdir(exist_ok=True)
             _write_csv(per_image / f"{stage}.csv", {"id": ids, **columns})
+
+
+def _columns(name: str, value: Tensor, classes: list[str]) -> dict[str, list[Any]]:
+    if value.ndim == 1:
+        return {name.split("/")[-1]: value.tolist()}
+    square = value.shape == (len(classes), len(classes))
+    columns = {str(classes[i] if square else i): value[:, i].tolist() for i in range(value.shape[1])}
+    return {"class": classes, **columns} if square or name.endswith("_per_class") else columns
 
 
 def _write_csv(path: Path, columns: dict[str, list[Any]]) -> None:

@@ -1,7 +1,8 @@
 """MS COCO (Lin et al. 2014, https://cocodataset.org).
 
-What is tested is COCO's validation split, as in most papers: the labels of its test images are not published. None of
-these has official metrics yet: the weights of the least validation loss are the best.
+What is tested is COCO's validation split, as in most papers: the labels of its test images are not published.
+Detection, instances and keypoints are scored by COCO's average precision; the others have no official metrics yet, and
+the weights of the least validation loss are the best.
 """
 
 from abc import abstractmethod
@@ -27,6 +28,7 @@ from visionlab.data.layouts.coco import (
     open_split,
 )
 from visionlab.data.sample import Records
+from visionlab.metrics.coco import PCK, BoxAP, KeypointAP, MaskAP
 
 
 class COCO(DiskDataModule):
@@ -40,7 +42,7 @@ class COCO(DiskDataModule):
     """
 
     monitor = "loss"
-    mode = "min"
+    mode: Literal["max", "min"] = "min"
 
     def __init__(
         self,
@@ -116,12 +118,24 @@ class COCODetection(COCOObjects):
     """The boxes of COCO's 80 categories, crowds marked. Its arguments are those of :class:`COCOObjects`."""
 
     parts = ()
+    monitor = "coco_box/AP"
+    mode = "max"
+
+    def metrics(self) -> dict[str, Metric]:
+        """COCO's average precision of boxes."""
+        return {"coco_box": BoxAP(self.num_classes)}
 
 
 class COCOInstances(COCOObjects):
     """The boxes and masks of COCO's 80 categories, crowds marked. Its arguments are those of :class:`COCOObjects`."""
 
     parts = ("masks",)
+    monitor = "coco_mask/AP"
+    mode = "max"
+
+    def metrics(self) -> dict[str, Metric]:
+        """COCO's average precision of boxes and of masks."""
+        return {"coco_box": BoxAP(self.num_classes), "coco_mask": MaskAP(self.num_classes)}
 
 
 class COCOKeypoints(COCO):
@@ -147,6 +161,8 @@ class COCOKeypoints(COCO):
     label_map = [{"id": 1, "index": 0, "name": "person"}]  # noqa: RUF012
     keypoints = KEYPOINTS
     flip_pairs = FLIP_PAIRS
+    monitor = "coco_keypoint/AP"
+    mode = "max"
     train_collate = staticmethod(collate.detection)
     eval_collate = staticmethod(collate.detection)
 
@@ -160,6 +176,10 @@ class COCOKeypoints(COCO):
     ) -> None:
         super().__init__(root, batch_size, year, **arguments)
         self.keep_empty = keep_empty
+
+    def metrics(self) -> dict[str, Metric]:
+        """COCO's average precision of keypoints, and the share of correct keypoints."""
+        return {"coco_keypoint": KeypointAP(1), "pck": PCK(1)}
 
     def records(self, split: Split) -> Records:
         """Open one split; ``test`` is ``val``."""

@@ -12,6 +12,7 @@ from visionlab.data.disk import DiskDataModule
 from visionlab.data.layouts.coco import ObjectRecords, open_folder
 from visionlab.data.packed import Arrays
 from visionlab.data.sample import Records
+from visionlab.metrics.coco import BoxAP
 
 
 class COCOFormatDetection(DiskDataModule):
@@ -19,7 +20,7 @@ class COCOFormatDetection(DiskDataModule):
     ``height``, ``width``), ``annotations`` (``id``, ``image_id``, ``category_id``, ``bbox``; ``area`` and ``iscrowd``
     are optional) and ``categories`` (``id``, ``name``), the same in all.
 
-    There are no official metrics: the weights of the least validation loss are the best.
+    Scored as COCO is: ``coco_box/AP``.
 
     Args:
         root: the folder that the others are in.
@@ -33,8 +34,8 @@ class COCOFormatDetection(DiskDataModule):
         arguments: those of :class:`visionlab.data.disk.DiskDataModule`.
     """
 
-    monitor = "loss"
-    mode = "min"
+    monitor = "coco_box/AP"
+    mode = "max"
     train_collate = staticmethod(collate.detection)
     eval_collate = staticmethod(collate.detection)
 
@@ -71,8 +72,8 @@ class COCOFormatDetection(DiskDataModule):
         return _label_map(self._open("train")[0])
 
     def metrics(self) -> dict[str, Metric]:
-        """None yet."""
-        return {}
+        """COCO's average precision of boxes."""
+        return {"coco_box": BoxAP(self.num_classes)}
 
     def records(self, split: Split) -> Records:
         """Open one split.

@@ -48,10 +48,12 @@ def localization(samples: Sequence[Sample], ids: Ids) -> LocalizationBatch:
 
 
 def detection(samples: Sequence[Sample], ids: Ids) -> DetectionBatch:
-    """Images of any sizes, with their objects; all without, if one is."""
+    """Images of any sizes, with their objects and verified labels; all without, if one is."""
     batch: DetectionBatch = {"images": [_tensor(sample["image"]) for sample in samples], "ids": torch.from_numpy(ids)}
     if all("objects" in sample for sample in samples):
         batch["targets"] = [_target(sample["objects"]) for sample in samples]
+    if all("labels" in sample for sample in samples):
+        batch["labels"] = torch.from_numpy(np.stack([sample["labels"] for sample in samples]))
     return batch
 
 

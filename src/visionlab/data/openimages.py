@@ -13,6 +13,7 @@ from visionlab.data.layouts.openimages import OpenImages, Vocabulary
 from visionlab.data.layouts.openimages_classes import Classes
 from visionlab.data.layouts.openimages_records import Boxes, ImageLabels, Masks, MissingImages
 from visionlab.metrics.classification import MultiLabel
+from visionlab.metrics.openimages import OpenImagesAP
 
 
 class OpenImagesObjects(DiskDataModule):
@@ -66,11 +67,11 @@ class OpenImagesDetection(OpenImagesObjects):
     """Objects in images: ``iscrowd`` marks groups of more than five objects (``IsGroupOf``).
 
     Boxes are the file's own numbers times the size of the image. The other flags of a box (occluded, truncated,
-    depiction, inside) are kept in the index. There is no official metric yet: the loss says which weights are best.
+    depiction, inside) are kept in the index.
     """
 
-    monitor = "loss"
-    mode: Literal["max", "min"] = "min"
+    monitor = "v2/mAP"
+    mode: Literal["max", "min"] = "max"
     train_collate = staticmethod(collate.detection)
     eval_collate = staticmethod(collate.detection)
 
@@ -79,18 +80,27 @@ class OpenImagesDetection(OpenImagesObjects):
         return self.layout.boxes(split, self.wanted, self.missing_images)
 
     def metrics(self) -> dict[str, Metric]:
-        """None yet."""
-        return {}
+        """The average precision of V2, and that of the challenge where the folder has the labels that people verified.
+
+        Raises:
+            FileNotFoundError: if the hierarchy is missing.
+        """
+        ancestors = self.layout.ancestors(self._read_classes().ids)
+        metrics: dict[str, Metric] = {"v2": OpenImagesAP(ancestors, "v2")}
+        if all(self.layout.find_table("boxable labels", split) is not None for split in ("val", "test")):
+            metrics["challenge"] = OpenImagesAP(ancestors, "challenge")
+        return metrics
 
 
 class OpenImagesInstances(OpenImagesObjects):
     """Objects with masks, in the images that have any; objects with a box alone are not among them, nor are groups.
 
-    Masks are brought to the size of the image. There is no official metric yet: the loss says which weights are best.
+    Masks are brought to the size of the image. The boxes that the challenge of instance segmentation also knows, of
+    objects without masks and of groups, are not among its objects here.
     """
 
-    monitor = "loss"
-    mode: Literal["max", "min"] = "min"
+    monitor = "challenge_masks/mAP"
+    mode: Literal["max", "min"] = "max"
     train_collate = staticmethod(collate.detection)
     eval_collate = staticmethod(collate.detection)
 
@@ -99,8 +109,13 @@ class OpenImagesInstances(OpenImagesObjects):
         return self.layout.masks(split, self.wanted, self.missing_images)
 
     def metrics(self) -> dict[str, Metric]:
-        """None yet."""
-        return {}
+        """The average precision of the challenge of instance segmentation.
+
+        Raises:
+            FileNotFoundError: if the hierarchy is missing.
+        """
+        ancestors = self.layout.ancestors(self._read_classes().ids)
+        return {"challenge_masks": OpenImagesAP(ancestors, "challenge", "masks")}
 
 
 class OpenImagesMultiLabel(OpenImagesObjects):

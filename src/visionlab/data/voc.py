@@ -21,6 +21,7 @@ from visionlab.data.layouts.voc_records import open_boxes, open_images, open_ins
 from visionlab.data.sample import Records
 from visionlab.metrics.classification import MultiLabel
 from visionlab.metrics.precision_recall import eleven_point_area, monotone_area
+from visionlab.metrics.voc import VOCAP
 
 
 class _Voc(DiskDataModule):
@@ -107,7 +108,8 @@ class VOCClassification(_Voc):
 class VOCDetection(_Voc):
     """Boxes around the objects of 20 classes; some are ``difficult``.
 
-    The official metrics of detection are not there yet, so the least validation loss tells the best weights.
+    Scored by the average precision of VOC 2007, ``voc07_11pt/mAP``, and by that of VOC 2010 and later,
+    ``voc10_area/mAP``, at an overlap of 0.5; difficult objects do not count.
 
     Args:
         root: the folder of ``VOCdevkit``, or ``VOCdevkit`` itself, or the folder of one year.
@@ -120,8 +122,8 @@ class VOCDetection(_Voc):
         arguments: those of :class:`visionlab.data.disk.DiskDataModule`.
     """
 
-    monitor = "loss"
-    mode: Literal["max", "min"] = "min"
+    monitor = "voc07_11pt/mAP"
+    mode: Literal["max", "min"] = "max"
     lists: Literal["Main", "Segmentation"] = "Main"
     open_sets = staticmethod(open_boxes)
     train_collate = staticmethod(collate.detection)
@@ -140,15 +142,19 @@ class VOCDetection(_Voc):
         self._choose(train_sets, val_set, test_set)
 
     def metrics(self) -> dict[str, Metric]:
-        """None yet."""
-        return {}
+        """The average precision of VOC 2007, and that of VOC 2010 and later."""
+        return {
+            "voc07_11pt": VOCAP(len(CLASSES), eleven_point_area),
+            "voc10_area": VOCAP(len(CLASSES), monotone_area),
+        }
 
 
 class VOCInstances(_Voc):
     """Boxes and masks of the objects of 20 classes, in the images of ``ImageSets/Segmentation``.
 
     The number of an object in ``SegmentationObject`` is its place in ``Annotations``, from 1; void pixels are in no
-    mask. The official metrics are not there yet, so the least validation loss tells the best weights.
+    mask. Scored by the average precision of VOC 2010 and later of masks, ``voc10_area/mAP``, at an overlap of 0.5
+    (Hariharan et al. 2014, section 6: AP^r).
 
     Args:
         root: the folder of ``VOCdevkit``, or ``VOCdevkit`` itself, or the folder of one year.
@@ -159,8 +165,8 @@ class VOCInstances(_Voc):
         arguments: those of :class:`visionlab.data.disk.DiskDataModule`.
     """
 
-    monitor = "loss"
-    mode: Literal["max", "min"] = "min"
+    monitor = "voc10_area/mAP"
+    mode: Literal["max", "min"] = "max"
     lists: Literal["Main", "Segmentation"] = "Segmentation"
     open_sets = staticmethod(open_instances)
     train_collate = staticmethod(collate.detection)
@@ -179,8 +185,8 @@ class VOCInstances(_Voc):
         self._choose(train_sets, val_set, test_set)
 
     def metrics(self) -> dict[str, Metric]:
-        """None yet."""
-        return {}
+        """The average precision of masks."""
+        return {"voc10_area": VOCAP(len(CLASSES), monotone_area, "masks")}
 
 
 class VOCSegmentation(_Voc):

@@ -1,6 +1,8 @@
 """Metrics of per-image records: exact at any number of processes."""
 
 from abc import abstractmethod
+from collections.abc import Mapping
+from itertools import chain
 from typing import Any, NoReturn
 
 import torch
@@ -9,6 +11,9 @@ from torchmetrics import Metric
 
 from visionlab.batch import PADDING
 from visionlab.processes import gather
+
+Entries = Tensor | list[Any]
+"""One entry an image: the rows of a tensor, or a list of what is not of one size."""
 
 
 class ByImage(Metric):
@@ -20,15 +25,15 @@ class ByImage(Metric):
     threads, and Lightning sets that by the number of processes.
 
     Attributes:
-        records: of the last ``compute``, by name, one entry an image, in the order of ``ids``, which is among them; on
-            the CPU.
+        records: the tensors of the last ``compute``, by name, one entry an image, in the order of ``ids``, which is
+            among them; on the CPU.
     """
 
     full_state_update = False
     higher_is_better = None
     is_differentiable = False
 
-    batches: list[dict[str, Tensor]]
+    batches: list[dict[str, Entries]]
 
     def __init__(self) -> None:
         # gathering is done here: torchmetrics' own hangs where one process has no image
@@ -37,15 +42,16 @@ class ByImage(Metric):
         self.records: dict[str, Tensor] = {}
 
     @abstractmethod
-    def record(self, predictions: Any, batch: Any) -> dict[str, Tensor]:
-        """What to keep about each image of a batch: by name, ``(B, ...)``. Depends on nothing but that image.
+    def record(self, predictions: Any, batch: Any) -> Mapping[str, Entries]:
+        """What to keep about each image of a batch: by name, ``(B, ...)``, or a list of B. Depends on nothing but that
+        image.
 
         Where little is known of each image, sparse tensors keep only that.
         """
 
     @abstractmethod
-    def evaluate(self, records: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Compute the metrics, by name, from the records of all images, ``(N, ...)`` each, in the order of ids."""
+    def evaluate(self, records: dict[str, Any]) -> dict[str, Tensor]:
+        """Compute the metrics, by name, from the records of all images, N entries each, in the order of ids."""
 
     def update(self, predictions: Any, batch: Any) -> None:
         """Add a batch.
@@ -56,7 +62,7 @@ class ByImage(Metric):
         """
         counts = (batch["ids"] != PADDING).cpu().nonzero()[:, 0]
         kept = {"ids": batch["ids"], **self.record(predictions, batch)}
-        self.batches.append({name: value.detach().cpu().index_select(0, counts) for name, value in kept.items()})
+        self.batches.append({name: _chosen(entries, counts) for name, entries in kept.items()})
 
     def compute(self) -> dict[str, Tensor]:
         """The metrics, by name, on the CPU: scalars, ``(C,)`` vectors, matrices. torchmetrics makes one entry a scalar.
@@ -70,14 +76,15 @@ class ByImage(Metric):
         records = _joined([one for one in everyones if one])
         if not records or len(records["ids"]) == 0:
             raise ValueError("there is no image to evaluate")
-        ids, order = records["ids"].sort()
+        ids, order = torch.as_tensor(records["ids"]).sort()
         if (twice := ids[1:][ids.diff() == 0]).numel() > 0:
             raise ValueError(
                 f"image {int(twice[0])} was added more than once: call reset() before each evaluation, "
                 f"and give an image that a sampler repeats the id {PADDING}"
             )
-        self.records = {name: value.index_select(0, order) for name, value in records.items()}
-        return self.evaluate(self.records)
+        records = {name: _chosen(entries, order) for name, entries in records.items()}
+        self.records = {name: entries for name, entries in records.items() if isinstance(entries, Tensor)}
+        return self.evaluate(records)
 
     def forward(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Refuse: the value of one batch says little, and computing it would forget the other batches."""
@@ -89,5 +96,18 @@ class ByImage(Metric):
         self.batches = []
 
 
-def _joined(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]} if parts else {}
+def _chosen(entries: Entries, at: Tensor) -> Entries:
+    if isinstance(entries, Tensor):
+        return entries.detach().cpu().index_select(0, at)
+    return [entries[i] for i in at.tolist()]
+
+
+def _joined(parts: list[dict[str, Entries]]) -> dict[str, Entries]:
+    """The parts one after another."""
+    if not parts:
+        return {}
+    columns = {name: [part[name] for part in parts] for name in parts[0]}
+    return {
+        name: torch.cat(column) if isinstance(column[0], Tensor) else list(chain.from_iterable(column))  # type: ignore[arg-type]
+        for name, column in columns.items()
+    }

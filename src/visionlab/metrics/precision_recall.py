@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
 
 Area = Callable[[FloatArray, FloatArray], float]
 """Of precision and recall, in [0, 1]; 0 of an empty curve."""
@@ -39,6 +40,28 @@ def monotone_area(precision: FloatArray, recall: FloatArray) -> float:
     kit of 2012, section 3.4.1, ``VOCap.m``).
     """
     return step_area(_best_from_here(precision), recall)
+
+
+def average_precisions(
+    labels: IntArray, scores: FloatArray, gains: FloatArray, objects: FloatArray, area: Area
+) -> FloatArray:
+    """The average precision of detections of each class, ``(C,)``; NaN for a class without objects.
+
+    Args:
+        labels: ``(n,)`` in ``0..C-1``.
+        scores: ``(n,)``; equal ones are ranked in their order.
+        gains: ``(n,)``, 1 for what is right and 0 for what is wrong; what is right may count for less.
+        objects: ``(C,)``, how many there are to find, or how much they count together.
+        area: of the curve.
+    """
+    order = np.lexsort((-scores, labels))
+    bounds = np.searchsorted(labels[order], np.arange(len(objects) + 1)).tolist()
+    areas = np.full(len(objects), np.nan)
+    for label in np.flatnonzero(objects > 0):
+        gained = gains[order[bounds[label] : bounds[label + 1]]]
+        right, wrong = gained.cumsum(), (gained <= 0).cumsum()
+        areas[label] = area(right / (right + wrong), right / objects[label])
+    return areas
 
 
 def _best_from_here(precision: FloatArray) -> FloatArray:

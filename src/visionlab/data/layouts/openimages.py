@@ -175,7 +175,8 @@ class OpenImages:
         """
         table = self.box_table(split)
         only = wanted is not None and split == "train"
-        return Boxes(table, self._view(table, split, "boxable", wanted, missing_images, only), self.image_folder(split))
+        view = self._view(table, split, "boxable", wanted, missing_images, only)
+        return Boxes(table, view, self.image_folder(split), self._verified(split))
 
     def box_table(self, split: Split) -> Arrays:
         """Open all boxes of a split by image, as :func:`read_boxes` gives them; errors are those of :meth:`boxes`."""
@@ -202,21 +203,32 @@ class OpenImages:
         table = open_index("openimages-masks-1", [path, self.classes_file("boxable")], build)
         only = wanted is not None and split == "train"
         view = self._view(table, split, "boxable", wanted, missing_images, only)
-        return Masks(table, view, self.image_folder(split), self.mask_folder(split))
+        return Masks(table, view, self.image_folder(split), self.mask_folder(split), self._verified(split))
 
     def labels(
         self, split: Split, vocabulary: Vocabulary, wanted: Sequence[str] | None, missing_images: MissingImages
     ) -> ImageLabels:
         """Open the images of a split of which any label was verified; errors are those of :meth:`boxes`."""
+        table = self.label_table(split, vocabulary)
+        view = self._view(table, split, vocabulary, wanted, missing_images, only_with_classes=wanted is not None)
+        return ImageLabels(table, view, self.image_folder(split), len(self.classes(vocabulary, wanted).ids))
+
+    def label_table(self, split: Split, vocabulary: Vocabulary) -> Arrays:
+        """Open all verified labels of a split by image, as :func:`read_labels` gives them; errors are those of
+        :meth:`boxes`.
+        """
         path = self.table("boxable labels" if vocabulary == "boxable" else "all labels", split)
         ids = self.classes(vocabulary, None).ids
-        table = open_index(
+        return open_index(
             "openimages-labels-1",
             [path, self.classes_file(vocabulary)],
             lambda folder: pack(folder, read_labels(path, ids, refuse), path, None, refuse),
         )
-        view = self._view(table, split, vocabulary, wanted, missing_images, only_with_classes=wanted is not None)
-        return ImageLabels(table, view, self.image_folder(split), len(self.classes(vocabulary, wanted).ids))
+
+    def _verified(self, split: Split) -> Arrays | None:
+        """The verified labels that evaluation wants, if there are any."""
+        there = split != "train" and self.find_table("boxable labels", split) is not None
+        return self.label_table(split, "boxable") if there else None
 
     def relationships(self, split: Split) -> Arrays:
         """Open the packed visual relationships of a split, with the columns of :func:`read_relationships` by image.

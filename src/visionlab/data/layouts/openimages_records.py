@@ -28,10 +28,11 @@ class OpenImagesRecords(ABC):
         table: packed by :func:`visionlab.data.layouts.openimages_tables.pack`.
         view: which images of the table, and which of its classes: of :func:`open_view`.
         folder: of the images.
+        verified: the packed table of image labels, of the same classes, where annotations are to have them.
     """
 
-    def __init__(self, table: Arrays, view: Arrays, folder: Path) -> None:
-        self.table, self.view, self.folder = table, view, folder
+    def __init__(self, table: Arrays, view: Arrays, folder: Path, verified: Arrays | None = None) -> None:
+        self.table, self.view, self.folder, self.verified = table, view, folder, verified
 
     def __len__(self) -> int:
         return len(self.view["rows"])
@@ -61,16 +62,32 @@ class OpenImagesRecords(ABC):
         kept = labels >= 0
         return labels[kept], [self.table[name][start:end][kept] for name in names]
 
+    def verified_labels(self, index: int) -> Annotations:
+        """``labels`` of an image as :class:`ImageLabels` has them, where its objects are to have them."""
+        if self.verified is None:
+            return {}
+        ids, ours = self.verified["ids"], self.view["labels"]
+        name = self.table["ids"][self.view["rows"][index]]
+        row = int(np.searchsorted(ids, name))
+        labels = np.full(int(ours.max()) + 1, np.nan, np.float32)
+        if row < len(ids) and ids[row] == name:
+            start, end = self.verified["offsets"][row : row + 2].tolist()
+            known, positive = ours[self.verified["labels"][start:end]], self.verified["positive"][start:end]
+            labels[known[known >= 0]] = 0
+            labels[known[(known >= 0) & positive]] = 1
+        return {"labels": labels}
+
 
 class Boxes(OpenImagesRecords):
     """Images with boxes; a group of more than five objects that touch (``IsGroupOf``) is a crowd."""
 
     def annotations(self, index: int) -> Annotations:
-        """The objects of an image, which may be none: ``boxes``, ``labels`` and ``crowd``."""
+        """The objects of an image, which may be none: ``boxes``, ``labels`` and ``crowd``; and its verified labels."""
         labels, (boxes, flags) = self.rows(index, "boxes", "flags")
         height, width = image_size(self.path(index))
         pixels = boxes * np.array([width, height, width, height], np.float64)
-        return {"objects": {"boxes": pixels, "labels": labels, "crowd": flag(flags, "IsGroupOf") == 1}}
+        crowd = flag(flags, "IsGroupOf") == 1
+        return {"objects": {"boxes": pixels, "labels": labels, "crowd": crowd}, **self.verified_labels(index)}
 
 
 class Masks(OpenImagesRecords):
@@ -81,10 +98,11 @@ class Masks(OpenImagesRecords):
         view: as in :class:`OpenImagesRecords`.
         folder: of the images.
         masks: the folder of the masks, or of folders of them by the first digit of the image's id.
+        verified: as in :class:`OpenImagesRecords`.
     """
 
-    def __init__(self, table: Arrays, view: Arrays, folder: Path, masks: Path) -> None:
-        super().__init__(table, view, folder)
+    def __init__(self, table: Arrays, view: Arrays, folder: Path, masks: Path, verified: Arrays | None = None) -> None:
+        super().__init__(table, view, folder, verified)
         self.masks = masks
 
     def mask_paths(self, index: int) -> list[Path]:
@@ -93,7 +111,7 @@ class Masks(OpenImagesRecords):
         return [mask_path(self.masks, bytes(name).decode("ascii")) for name in names]
 
     def annotations(self, index: int) -> Annotations:
-        """The objects of an image that have masks: ``boxes``, ``labels`` and ``masks``.
+        """The objects of an image that have masks: ``boxes``, ``labels`` and ``masks``; and its verified labels.
 
         The masks were drawn on other sizes of the images than those that are distributed
         (openimages/dataset, issue 92): they are brought to the size of the image, without interpolation.
@@ -115,7 +133,7 @@ class Masks(OpenImagesRecords):
             check_proportion(path, drawn.shape, (height, width))
             mask[:] = cv2.resize(drawn, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
         pixels = boxes * np.array([width, height, width, height], np.float64)
-        return {"objects": {"boxes": pixels, "labels": labels, "masks": masks}}
+        return {"objects": {"boxes": pixels, "labels": labels, "masks": masks}, **self.verified_labels(index)}
 
 
 class ImageLabels(OpenImagesRecords):
