@@ -9,7 +9,6 @@ which at least :data:`INSIDE_CROWD` lies in a crowd, and which is no object's, i
 does with proposals (``json_dataset.py``, ``_filter_crowd_proposals``; ``TRAIN.CROWD_FILTER_THRESH = 0.7``).
 """
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -31,7 +30,8 @@ from visionlab.batch import DetectionPredictions, DetectionTarget
 INSIDE_CROWD = 0.7
 """The share of an anchor or a proposal that must lie in a crowd for it not to be background."""
 
-Model = GeneralizedRCNN | RetinaNet | FCOS | SSD
+Model = Any
+"""A ``GeneralizedRCNN``, ``RetinaNet``, ``FCOS`` or ``SSD`` of torchvision, whose parts have no types."""
 Losses = dict[str, Tensor]
 Find = Callable[[], list[DetectionPredictions]]
 Raw = Callable[[], list[dict[str, Tensor]]]
@@ -184,8 +184,8 @@ def _one_stage(
         if isinstance(model, SSD):
             found = model.postprocess_detections(outputs, anchors, inputs.image_sizes)
         else:
-            by_level = {name: list(value.split(counts, dim=1)) for name, value in outputs.items()}
-            found = model.postprocess_detections(by_level, [list(a.split(counts)) for a in anchors], inputs.image_sizes)
+            by_level = {name: list(torch.split(value, counts, dim=1)) for name, value in outputs.items()}
+            found = model.postprocess_detections(by_level, [list(torch.split(a, counts)) for a in anchors], inputs.image_sizes)
         return found
 
     if targets is None:
@@ -229,7 +229,7 @@ def _inside(boxes: Tensor, crowds: Tensor) -> Tensor:
     if len(crowds) == 0:
         return torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device)
     sides = torch.minimum(boxes[:, None, 2:], crowds[:, 2:]) - torch.maximum(boxes[:, None, :2], crowds[:, :2])
-    shared = sides.clamp(min=0).prod(2).amax(1)
+    shared: Tensor = sides.clamp(min=0).prod(2).amax(1)
     return shared >= INSIDE_CROWD * box_area(boxes)
 
 
@@ -237,7 +237,8 @@ def _overlap(boxes: Tensor, objects: Tensor) -> Tensor:
     """``(n,)``, whether a box overlaps an object by at least a half."""
     if len(objects) == 0:
         return torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device)
-    return box_iou(boxes, objects).amax(1) >= 0.5
+    best: Tensor = box_iou(boxes, objects).amax(1)
+    return best >= 0.5
 
 
 def _centre_in(anchors: Tensor, boxes: Tensor) -> Tensor:
@@ -264,16 +265,28 @@ def _thick_enough(model: Model, image: Tensor) -> Tensor:
 
 
 def _for_torchvision(model: Model, targets: Sequence[DetectionTarget], images: Sequence[Tensor]) -> Objects:
-    """Objects, without crowds, under torchvision's labels."""
+    """Objects, without crowds, under torchvision's labels, with what the model learns of them.
+
+    Raises:
+        ValueError: if they lack it.
+    """
+    two_stages: Any = model.roi_heads if isinstance(model, GeneralizedRCNN) else None
+    learnt = {
+        "masks": two_stages is not None and two_stages.has_mask(),
+        "keypoints": two_stages is not None and two_stages.has_keypoint(),
+    }
+    for part, wanted in learnt.items():
+        if wanted and not all(part in target for target in targets):
+            raise ValueError(f"{type(model).__name__} learns {part}, and the objects of this data have none")
     objects = []
     for target, image in zip(targets, images, strict=True):
         crowd = _crowds(target)
         one = {"boxes": target["boxes"][~crowd], "labels": target["labels"][~crowd] + background_classes(model)}
-        if "masks" in target:
+        if learnt["masks"]:
             height, width = target["masks"].shape[-2:]
             more = (0, image.shape[-1] - width, 0, image.shape[-2] - height)
             one["masks"] = F.pad(target["masks"][~crowd], more)
-        if "keypoints" in target:
+        if learnt["keypoints"]:
             one["keypoints"] = target["keypoints"][~crowd]
         objects.append(one)
     return objects

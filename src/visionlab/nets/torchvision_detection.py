@@ -4,13 +4,11 @@ from bisect import bisect_right
 from pathlib import Path
 from typing import Any
 
-import torch
 import torchvision
 from torch import Tensor, nn
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 from torchvision.models.detection.retinanet import RetinaNet
-from torchvision.models.detection.ssd import SSD
 from torchvision.ops import FrozenBatchNorm2d
 
 from visionlab.batch import DetectionTarget
@@ -202,7 +200,7 @@ def drop_background(net: Any, state: dict[str, Tensor]) -> None:
     for name in ("weight", "bias"):
         key = f"head.classification_head.cls_logits.{name}"
         if key in state and len(state[key]) == anchors * (classes + 1):
-            state[key] = state[key].unflatten(0, (anchors, classes + 1))[:, 1:].flatten(0, 1)
+            state[key] = state[key].reshape(anchors, classes + 1, *state[key].shape[1:])[:, 1:].flatten(0, 1)
 
 
 def load_backbone(backbone: nn.Module, body: str, state: dict[str, Tensor], source: str) -> None:
