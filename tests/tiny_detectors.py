@@ -5,7 +5,7 @@ from torchvision.models.detection import FCOS, FasterRCNN, KeypointRCNN, MaskRCN
 from torchvision.models.detection.anchor_utils import AnchorGenerator, DefaultBoxGenerator
 from torchvision.models.detection.faster_rcnn import TwoMLPHead
 from torchvision.models.detection.keypoint_rcnn import KeypointRCNNHeads, KeypointRCNNPredictor
-from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
+from torchvision.models.detection.mask_rcnn import MaskRCNNHeads
 from torchvision.models.detection.ssd import SSD
 from torchvision.ops import MultiScaleRoIAlign
 
@@ -39,8 +39,7 @@ def faster_rcnn(classes, **options):
 def mask_rcnn(classes, **options):
     parts = {
         "mask_roi_pool": MultiScaleRoIAlign(["0"], 14, 2),
-        "mask_head": MaskRCNNHeads(32, (16,), 1),
-        "mask_predictor": MaskRCNNPredictor(16, 16, classes + 1),
+        "mask_head": MaskRCNNHeads(32, (256,), 1),
     }
     return two_stages(MaskRCNN, classes + 1, **parts, **options)
 

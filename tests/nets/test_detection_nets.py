@@ -261,7 +261,12 @@ def test_what_lies_in_a_crowd_is_no_background_to_two_stages():
     size, crowd = (64, 64), torch.tensor([[24.0, 0, 64, 64]])
     model = faster_rcnn(CLASSES, rpn_batch_size_per_image=10_000).eval()
     kept, seen = [], []
-    model.rpn.head.register_forward_hook(lambda _, __, given: [kept.append(given[0][0]), given[0][0].retain_grad()][:0])
+
+    def keep(_, __, given):
+        given[0][0].retain_grad()
+        kept.append(given[0][0])
+
+    model.rpn.head.register_forward_hook(keep)
     model.roi_heads.register_forward_pre_hook(lambda _, given: seen.append(given[1][0]))
     targets = [target("", [[0, 0, 16, 16], crowd[0].tolist()], [1, 2], size, (1,))]
     losses, _ = losses_and_detections(model, images(size), targets)

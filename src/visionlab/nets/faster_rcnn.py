@@ -16,7 +16,7 @@ from torchvision.ops import MultiScaleRoIAlign
 from visionlab.batch import DetectionTarget
 from visionlab.nets.detection import Find, Losses, float32_outputs, losses_and_detections
 from visionlab.nets.torchvision import fill, nearest
-from visionlab.nets.torchvision_detection import freeze_batchnorm, state_dict_of
+from visionlab.nets.torchvision_detection import check_options, freeze_batchnorm, state_dict_of
 
 STRIDES = (4, 8, 16, 32)
 CHANNELS = 256
@@ -65,6 +65,7 @@ class FasterRCNN(nn.Module):
         if weights_backbone is not None:
             load_trunk(with_pyramid, backbone, weights_backbone)
         self.net = TorchvisionFasterRCNN(with_pyramid, num_classes + 1, **({} if options is None else options))
+        check_options(self.net, {} if options is None else options)
         float32_outputs(self.net)
 
     def forward(self, images: list[Tensor], targets: list[DetectionTarget] | None = None) -> tuple[Losses, Find]:
@@ -118,6 +119,7 @@ class FasterRCNNVGG16(nn.Module):
             box_predictor=FastRCNNPredictor(4096, num_classes + 1),
             **{**paper, **({} if options is None else options)},
         )
+        check_options(self.net, {} if options is None else options)
         float32_outputs(self.net)
 
     def forward(self, images: list[Tensor], targets: list[DetectionTarget] | None = None) -> tuple[Losses, Find]:

@@ -1,5 +1,6 @@
 """Every detection model of torchvision, by its name, with or without weights."""
 
+import inspect
 from bisect import bisect_right
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,7 @@ class Detector(nn.Module):
             )
         except TypeError as error:
             raise ValueError(f"options of {name}: {error}") from error
+        check_options(self.net, {} if options is None else options)
         if anchor_sizes is not None or aspect_ratios is not None:
             set_anchors(self.net, name, anchor_sizes, aspect_ratios)
         float32_outputs(self.net)
@@ -147,6 +149,18 @@ class Detector(nn.Module):
     def forward(self, images: list[Tensor], targets: list[DetectionTarget] | None = None) -> tuple[Losses, Find]:
         """See :func:`visionlab.nets.detection.losses_and_detections`."""
         return losses_and_detections(self.net, images, targets)
+
+
+def check_options(net: nn.Module, options: dict[str, Any]) -> None:
+    """Refuse options that torchvision's class would take and ignore.
+
+    Raises:
+        ValueError: names one.
+    """
+    known = inspect.signature(type(net)).parameters
+    for option in options:
+        if option not in known:
+            raise ValueError(f"options of {type(net).__name__} has no {option!r}{nearest(option, known)}")
 
 
 def state_dict_of(name: str, weights: str) -> tuple[Path, dict[str, Tensor]]:
