@@ -95,6 +95,6 @@ def test_a_bad_file_is_reported_after_the_others_were_predicted(run, images, cap
 
 def test_a_run_leaves_pictures_of_its_worst_images_and_of_what_it_trained_on(run):
     names = {path.stem for path in (run / "pictures").iterdir()}
-    assert {"train_samples", "val_worst", "test_worst"} <= names
+    assert {"train_samples", "test_worst"} <= names
     with (run / "per_image" / "test.csv").open(newline="") as file:
         assert len(list(csv.DictReader(file))) > 0

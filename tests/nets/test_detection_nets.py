@@ -248,7 +248,9 @@ def test_what_lies_in_a_crowd_is_no_background_to_one_stage(make):
         centres = (anchors[:, :2] + anchors[:, 2:]) / 2
         inside = (centres > crowd[0, :2]).all(1) & (centres < crowd[0, 2:]).all(1)
     else:
-        shared = (torch.minimum(anchors[:, 2:], crowd[:, 2:]) - torch.maximum(anchors[:, :2], crowd[:, :2])).clamp(min=0)
+        shared = (torch.minimum(anchors[:, 2:], crowd[:, 2:]) - torch.maximum(anchors[:, :2], crowd[:, :2])).clamp(
+            min=0
+        )
         inside = shared.prod(1) >= 0.7 * box_area(anchors)
     assert 0 < inside.sum() < len(inside)
     with_crowd, without = gradients((1,)), gradients(())
@@ -323,5 +325,3 @@ def test_grey_images_pass_as_rgb():
     grey = torch.rand(1, 50, 60)
     one, other = (losses_and_detections(model, [image], None)[1]()[0] for image in (grey, grey.expand(3, 50, 60)))
     assert torch.equal(one["boxes"], other["boxes"])
-
-

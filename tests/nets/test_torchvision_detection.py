@@ -135,7 +135,7 @@ def test_weights_that_lack_or_add_something_are_refused():
         load_detector(faster_rcnn(3), {k: v for k, v in state.items() if k != "rpn.head.bbox_pred.bias"}, "W")
     with pytest.raises(ValueError, match=r"W: .*1 are new \['more'\]"):
         load_detector(faster_rcnn(3), {**state, "more": torch.zeros(1)}, "W")
-    with pytest.raises(ValueError, match="(?s)W: .*size mismatch"):
+    with pytest.raises(ValueError, match=r"(?s)W: .*size mismatch"):
         load_detector(faster_rcnn(3), {**state, "roi_heads.box_head.fc7.weight": torch.zeros(1, 1)}, "W")
 
 
@@ -149,7 +149,10 @@ def test_weights_that_lack_or_add_something_are_refused():
         ({"name": "ssd300_vgg16", "min_size": 300}, "cannot be changed"),
         ({"name": "ssdlite320_mobilenet_v3_large", "weights_backbone": "DEFAULT"}, "takes neither"),
         ({"name": "fasterrcnn_resnet50_fpn", "trainable_layers": 6}, r"must lie in 0\.\.5, not 6"),
-        ({"name": "fasterrcnn_resnet50_fpn", "options": {"rpn_nms": 0.5}}, "options of FasterRCNN has no 'rpn_nms'; did you mean rpn_nms_thresh"),
+        (
+            {"name": "fasterrcnn_resnet50_fpn", "options": {"rpn_nms": 0.5}},
+            "options of FasterRCNN has no 'rpn_nms'; did you mean rpn_nms_thresh",
+        ),
         ({"name": "fcos_resnet50_fpn", "anchor_sizes": [[8]]}, "FCOS has no anchors"),
         ({"name": "fasterrcnn_resnet50_fpn", "aspect_ratios": [1.0]}, "5 levels with 3 anchors at each place"),
     ],

@@ -66,7 +66,12 @@ def test_boxes_without_height_or_width_are_left_out_with_all_that_is_theirs():
 
 
 def test_difficult_objects_are_learnt_and_what_only_metrics_read_is_not_passed_on():
-    more = {"difficult": torch.ones(1).bool(), "ids": torch.tensor([7]), "area": torch.ones(1), "xywh": torch.ones(1, 4)}
+    more = {
+        "difficult": torch.ones(1).bool(),
+        "ids": torch.tensor([7]),
+        "area": torch.ones(1),
+        "xywh": torch.ones(1, 4),
+    }
     task = task_of(Notes)
     task.step(batch(target([[0, 0, 9, 9]], [3], **more)))
     assert task.net.told[0].keys() == {"boxes", "labels"}

@@ -17,6 +17,9 @@ from visionlab.pictures.grids import grid
 CELL = 384
 """Pixels on the longer side of an image with its objects: fewer show no boxes."""
 
+GAP = 6
+"""Pixels between the two pictures of an image."""
+
 IMAGES = 12
 """How many of them make a sheet."""
 
@@ -64,17 +67,12 @@ def truths(
 
 def beside_truth(found: Sequence[Found], captions: Sequence[str], classes: Sequence[str]) -> Image.Image:
     """A sheet of images, each twice: with its true objects, and with those found with a score of at least a half."""
-    pairs = [
-        np.concatenate(
-            [
-                np.asarray(annotated(one.image, one.target, classes, CELL)),
-                np.asarray(detected(one.image, one.found, classes, side=CELL)),
-            ],
-            axis=1,
-        )
-        for one in found
-    ]
-    return grid(pairs, captions=captions, columns=3, cell=2 * CELL)
+    pairs = []
+    for one in found:
+        truth = np.asarray(annotated(one.image, one.target, classes, CELL))
+        ours = np.asarray(detected(one.image, one.found, classes, side=CELL))
+        pairs.append(np.concatenate([truth, np.full_like(truth[:, :GAP], 255), ours], axis=1))
+    return grid(pairs, captions=captions, columns=3, cell=2 * CELL + GAP)
 
 
 def overlay(one: Found, classes: Sequence[str]) -> wandb.Image:

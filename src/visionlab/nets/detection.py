@@ -185,7 +185,9 @@ def _one_stage(
             found = model.postprocess_detections(outputs, anchors, inputs.image_sizes)
         else:
             by_level = {name: list(torch.split(value, counts, dim=1)) for name, value in outputs.items()}
-            found = model.postprocess_detections(by_level, [list(torch.split(a, counts)) for a in anchors], inputs.image_sizes)
+            found = model.postprocess_detections(
+                by_level, [list(torch.split(a, counts)) for a in anchors], inputs.image_sizes
+            )
         return found
 
     if targets is None:
@@ -229,16 +231,16 @@ def _inside(boxes: Tensor, crowds: Tensor) -> Tensor:
     if len(crowds) == 0:
         return torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device)
     sides = torch.minimum(boxes[:, None, 2:], crowds[:, 2:]) - torch.maximum(boxes[:, None, :2], crowds[:, :2])
-    shared: Tensor = sides.clamp(min=0).prod(2).amax(1)
-    return shared >= INSIDE_CROWD * box_area(boxes)
+    inside: Tensor = sides.clamp(min=0).prod(2).amax(1) >= INSIDE_CROWD * box_area(boxes)
+    return inside
 
 
 def _overlap(boxes: Tensor, objects: Tensor) -> Tensor:
     """``(n,)``, whether a box overlaps an object by at least a half."""
     if len(objects) == 0:
         return torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device)
-    best: Tensor = box_iou(boxes, objects).amax(1)
-    return best >= 0.5
+    overlaps: Tensor = box_iou(boxes, objects).amax(1) >= 0.5
+    return overlaps
 
 
 def _centre_in(anchors: Tensor, boxes: Tensor) -> Tensor:
