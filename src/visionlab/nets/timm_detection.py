@@ -54,7 +54,7 @@ class FasterRCNN(nn.Module):
         maps = Maps(backbone, weights_backbone is not None)
         if weights_backbone is not None if frozen_batchnorm is None else frozen_batchnorm:
             freeze_batchnorm(maps)
-        cfg = maps.body.pretrained_cfg
+        cfg: Any = maps.body.pretrained_cfg
         scale = {"image_mean": list(cfg["mean"]), "image_std": list(cfg["std"])}
         self.net = TorchvisionFasterRCNN(maps, num_classes + 1, **{**scale, **({} if options is None else options)})
         check_options(self.net, {} if options is None else options)
@@ -80,16 +80,17 @@ class Maps(nn.Module):
         if weights and not timm.is_model_pretrained(name):
             raise ValueError(f"timm has no weights for {name!r}; weights_backbone must be null")
         try:
-            self.body: Any = timm.create_model(name, pretrained=weights, features_only=True)
+            body: Any = timm.create_model(name, pretrained=weights, features_only=True)
         except OSError as error:
             raise FileNotFoundError(f"the weights of {name} could not be downloaded ({error})") from error
         except (RuntimeError, AttributeError) as error:  # models without maps fail in any way
             raise ValueError(f"{name} gives no maps: {error}") from error
-        last = {stride: at for at, stride in enumerate(self.body.feature_info.reduction())}
+        last = {stride: at for at, stride in enumerate(body.feature_info.reduction())}
         if not last.keys() >= set(STRIDES):
             raise ValueError(f"{name} has maps at strides {sorted(last)}, and {STRIDES} are needed")
         self.chosen = [last[stride] for stride in STRIDES]
-        channels = self.body.feature_info.channels()
+        channels = body.feature_info.channels()
+        self.body = body
         self.fpn = FeaturePyramidNetwork([channels[at] for at in self.chosen], CHANNELS, LastLevelMaxPool())
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
