@@ -79,7 +79,7 @@ def test_faster_rcnn_learns_eight_images_by_heart(twins):
     batch["images"] = [image.float() / 255 for image in batch["images"]]
     task = Detection(20, SmallFasterRCNN, lambda parameters: torch.optim.AdamW(parameters, 1e-3))
     optimizer = task.make_optimizer(task.parameters())
-    steps = 240
+    steps = 120
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, steps)
     for _ in range(steps):
         optimizer.zero_grad()
