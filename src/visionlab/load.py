@@ -1,5 +1,6 @@
 """From a run folder back to a task that predicts."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from visionlab.callbacks.checkpoints import read_checkpoint
 from visionlab.data.base import DataModule
@@ -27,18 +29,30 @@ class Loaded:
     class_names: list[str]
 
     @torch.inference_mode()
-    def predict(self, images: npt.NDArray[np.uint8]) -> Any:
+    def predict(self, images: Sequence[npt.NDArray[np.uint8]]) -> Any:
         """Predict images, on the task's device.
 
         Args:
-            images: ``(B, H, W, channels)``, as ``data.read`` gives each.
+            images: ``(H, W, channels)`` each, as ``data.read`` gives them: of one size, unless the task takes any.
 
         Returns:
-            The task's predictions, as :mod:`visionlab.batch` has them.
+            The task's predictions, as :mod:`visionlab.batch` has them: for all images together, or, where the task
+            takes images of any sizes, a list of one an image, each found alone, without the padding of a batch.
         """
-        pixels = torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
-        batch: Any = {"images": pixels.to(self.task.device), "ids": torch.arange(len(images), device=self.task.device)}
+        if self.task.ragged:
+            return [found for image in images for found in self._predict([_pixels(image)])]
+        return self._predict(torch.stack([_pixels(image) for image in images]))
+
+    def _predict(self, images: Tensor | list[Tensor]) -> Any:
+        here = self.task.device
+        on_device = images.to(here) if isinstance(images, Tensor) else [image.to(here) for image in images]
+        batch: Any = {"images": on_device, "ids": torch.arange(len(images), device=here)}
         return self.task.step(self.task.on_after_batch_transfer(batch, 0)).predict()
+
+
+def _pixels(image: npt.NDArray[np.uint8]) -> Tensor:
+    """``(channels, H, W)``."""
+    return torch.from_numpy(image.transpose(2, 0, 1).copy())
 
 
 def load(folder: str | Path, checkpoint: Path | None = None) -> Loaded:

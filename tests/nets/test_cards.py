@@ -21,11 +21,12 @@ def test_the_net_has_the_parameters_and_macs_of_its_card(net):
     module, _, name = net["class_path"].rpartition(".")
     with torch.device("meta"):
         built = getattr(import_module(module), name)(net["num_classes"], **net["init_args"]).eval()
-        with FlopCounterMode(display=False) as counter:
-            logits = built(torch.zeros(1, *net["input"]))
-    assert logits.shape == (1, net["num_classes"])
     assert sum(p.numel() for p in built.parameters()) == net["parameters"]
-    assert counter.get_total_flops() == 2 * net["macs"]
+    if net["macs"] is not None:
+        with torch.device("meta"), FlopCounterMode(display=False) as counter:
+            logits = built(torch.zeros(1, *net["input"]))
+        assert logits.shape == (1, net["num_classes"])
+        assert counter.get_total_flops() == 2 * net["macs"]
 
 
 @pytest.mark.parametrize("card", CARDS, ids=lambda card: card.stem)

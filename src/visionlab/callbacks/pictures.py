@@ -13,6 +13,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
+from visionlab.callbacks.object_pictures import IMAGES, beside_truth, find, overlay, truths
 from visionlab.loggers import read_metrics
 from visionlab.pictures.colours import RIGHT, WRONG
 from visionlab.pictures.confusion import confusion
@@ -27,7 +28,8 @@ class Pictures(Callback):
     """Leaves pictures in the run folder, and in W&B.
 
     ``train_samples.png``: training images as fed to the net. ``<stage>_worst.png``: images by falling loss, with truth
-    and prediction. ``<stage>_confusion.png``. ``curves.png``: losses and metrics over the steps.
+    and prediction; with objects, two pictures each, and fewer. ``<stage>_confusion.png``. ``curves.png``: losses and
+    metrics over the steps.
 
     Args:
         folder: the run folder.
@@ -39,14 +41,13 @@ class Pictures(Callback):
         self.drawn = time.monotonic()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        if (
-            trainer.is_global_zero
-            and trainer.global_step == 0
-            and batch_idx == 0
-            and isinstance(batch["images"], Tensor)
-        ):
-            images = [_to_uint8(image) for image in batch["images"][: self.images]]
-            classes = trainer.datamodule.classes  # type: ignore[attr-defined]
+        if not trainer.is_global_zero or trainer.global_step > 0 or batch_idx > 0:
+            return
+        images = [_to_uint8(image) for image in batch["images"][: self.images]]
+        classes = trainer.datamodule.classes  # type: ignore[attr-defined]
+        if "targets" in batch:
+            self._leave(trainer, "train_samples", truths(images, batch["targets"][: self.images], classes))
+        else:
             captions = [_describe(label, classes) for label in batch.get("labels", ())[: self.images]]
             self._leave(trainer, "train_samples", grid(images, captions=captions if captions else None))
 
@@ -84,6 +85,21 @@ class Pictures(Callback):
             captions = [f"{t}\n\N{RIGHTWARDS ARROW} {p} {c}" for t, p, c in zip(truths, predicted, sure, strict=True)]
             sheet = grid(images, captions=captions, colours=[RIGHT if r else WRONG for r in right])
             self._leave(trainer, f"{stage}_worst", sheet)
+        elif "loss" in records and task.ragged:
+            self._draw_objects(trainer, task, stage)
+
+    def _draw_objects(self, trainer: Trainer, task: Any, stage: str) -> None:
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        worst = task.records["loss"].argsort(descending=True, stable=True)[:IMAGES].tolist()
+        indices = [int(task.records["ids"][i]) for i in worst]
+        found = find(task, data.datasets[stage], indices)
+        captions = [
+            f"{data.datasets[stage].name(index)}, loss {float(task.records['loss'][i]):.3g}: true, found"
+            for i, index in zip(worst, indices, strict=True)
+        ]
+        sheet = beside_truth(found, captions, data.classes)
+        self._leave(trainer, f"{stage}_worst", sheet)
+        self._log(trainer, f"{stage}_worst_objects", [overlay(one, data.classes) for one in found])
 
     def _leave(self, trainer: Trainer, name: str, picture: Image.Image) -> None:
         folder = self.folder / "pictures"
@@ -91,12 +107,13 @@ class Pictures(Callback):
         about = PngInfo()
         about.add_text("step", str(trainer.global_step))  # for `visionlab sync`
         picture.save(folder / f"{name}.png", pnginfo=about)
+        self._log(trainer, name, wandb.Image(picture))
+
+    def _log(self, trainer: Trainer, name: str, images: wandb.Image | list[wandb.Image]) -> None:
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 # not by log_image, which moves W&B's own step
-                logger.experiment.log(
-                    {f"pictures/{name}": wandb.Image(picture), "trainer/global_step": trainer.global_step}
-                )
+                logger.experiment.log({f"pictures/{name}": images, "trainer/global_step": trainer.global_step})
 
 
 def _name(classes: Any, label: int) -> str:

@@ -13,13 +13,13 @@ HELP = """usage: visionlab predict RUN IMAGE... [--output DIR] [--ckpt_path FILE
 
 Predicts image files, and all images in folders, with a run's best weights, or those of a checkpoint.
 
-  --output DIR      where to write predictions.csv (image,rank,class,score: the five best classes of each image) and
-                    pictures of the images with their predictions (RUN/predictions)
+  --output DIR      where to write predictions.csv (image,rank,class,score: the five best classes of each image; or
+                    image,class,score,left,top,right,bottom: the objects found, in pixels) and pictures of the images
+                    with their predictions (RUN/predictions)
   --ckpt_path FILE  other weights than the run's best
 """
 
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-PER_SHEET = 64
 
 
 def main(argv: list[str]) -> int:
@@ -70,22 +70,23 @@ def predict(run: Run, checkpoint: Path, paths: list[Path], output: Path) -> list
     Returns:
         A message for each file that could not be read.
     """
-    import numpy as np
     import torch
     from tqdm import tqdm
 
+    from visionlab.cli.predictions import Classes, Form, Objects
     from visionlab.data.images import read_image
     from visionlab.load import load
-    from visionlab.pictures.grids import grid
+    from visionlab.tasks.detection import Detection
 
     loaded = load(run.folder, checkpoint)
     loaded.task.to("cuda" if torch.cuda.is_available() else "cpu")
+    form: Form = Objects() if isinstance(loaded.task, Detection) else Classes()
     output.mkdir(parents=True, exist_ok=True)
     unreadable: list[str] = []
     with (output / "predictions.csv").open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["image", "rank", "class", "score"])
-        for number, some in enumerate(tqdm(list(batched(paths, PER_SHEET)), unit="sheet", disable=None)):
+        writer.writerow(form.header)
+        for number, some in enumerate(tqdm(list(batched(paths, form.per_sheet)), unit="sheet", disable=None)):
             read, images = [], []
             for path in some:
                 try:
@@ -95,15 +96,11 @@ def predict(run: Run, checkpoint: Path, paths: list[Path], output: Path) -> list
                     unreadable.append(str(error))
             if not read:
                 continue
-            scores = loaded.predict(np.stack(images))["scores"].cpu()
-            best = scores.topk(min(5, scores.shape[1]))
-            captions = []
-            for path, values, indices in zip(read, best.values.tolist(), best.indices.tolist(), strict=True):
-                names = [loaded.class_names[i] for i in indices]
-                rows = zip(names, values, strict=True)
-                writer.writerows([path, rank, name, f"{score:.6f}"] for rank, (name, score) in enumerate(rows, 1))
-                captions.append(f"{names[0]} {values[0]:.0%}")
-            grid([read_image(path, 3) for path in read], captions=captions).save(output / f"predictions_{number}.png")
+            predictions = loaded.predict(images)
+            writer.writerows(form.rows(read, predictions, loaded.class_names))
+            originals = [read_image(path, 3) for path in read]
+            sheet = form.sheet(originals, predictions, loaded.class_names)
+            sheet.save(output / f"predictions_{number}.png")
     print(f"{len(paths) - len(unreadable)} of {len(paths)} images predicted into {output}")
     return unreadable
 

@@ -85,7 +85,7 @@ class OpenImagesDetection(OpenImagesObjects):
         Raises:
             FileNotFoundError: if the hierarchy is missing.
         """
-        ancestors = self.layout.ancestors(self._read_classes().ids)
+        ancestors = self.layout.ancestors(self._chosen_classes.ids)
         metrics: dict[str, Metric] = {"v2": OpenImagesAP(ancestors, "v2")}
         if all(self.layout.find_table("boxable labels", split) is not None for split in ("val", "test")):
             metrics["challenge"] = OpenImagesAP(ancestors, "challenge")
@@ -114,7 +114,7 @@ class OpenImagesInstances(OpenImagesObjects):
         Raises:
             FileNotFoundError: if the hierarchy is missing.
         """
-        ancestors = self.layout.ancestors(self._read_classes().ids)
+        ancestors = self.layout.ancestors(self._chosen_classes.ids)
         return {"challenge_masks": OpenImagesAP(ancestors, "challenge", "masks")}
 
 

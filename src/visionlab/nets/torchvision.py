@@ -143,11 +143,26 @@ def load(net: nn.Module, state: dict[str, Tensor], num_classes: int, source: str
         if not same_module or theirs[1:] != ours[1:] or ours[0] != num_classes:
             raise ValueError(f"{source}: {key} is {theirs}, and not {ours}")
         del state[key]
+    fill(net, state, set(head), source)
+
+
+def fill(net: nn.Module, state: dict[str, Tensor], fresh: set[str], source: str) -> None:
+    """Load a state dict that has every entry but those that start anew.
+
+    Args:
+        net: gets the entries.
+        state: has the entries of the net, and no others.
+        fresh: which of them may be missing.
+        source: what errors say the state is.
+
+    Raises:
+        ValueError: if another is missing, or is new, or any does not fit or is not finite.
+    """
     try:
         missing, unexpected = net.load_state_dict(state, strict=False)
     except RuntimeError as error:  # names of older releases, which the model itself translates, may not fit either
         raise ValueError(f"{source}: {error}") from error
-    missing = [key for key in missing if key not in head]
+    missing = [key for key in missing if key not in fresh]
     if missing or unexpected:
         raise ValueError(
             f"{source}: {len(missing)} entries are missing {missing[:3]}, {len(unexpected)} are new {unexpected[:3]}"

@@ -56,7 +56,10 @@ class Task(LightningModule, ABC):
             class, matrices.
         losses: the per-image losses of the evaluation that runs or ran last.
         metrics: the metrics of the data set, by protocol.
+        ragged: whether the images of a batch are a list, of any sizes, rather than stacked.
     """
+
+    ragged = False
 
     def __init__(
         self,

@@ -1,0 +1,78 @@
+"""What tasks predict, as rows of a table and as pictures: one class an image, or objects in it."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from visionlab.pictures.detections import detected
+from visionlab.pictures.grids import grid
+
+Row = Sequence[object]
+Images = Sequence[npt.NDArray[np.uint8]]
+
+
+class Form(Protocol):
+    """A kind of predictions.
+
+    Attributes:
+        header: the columns of its table.
+        per_sheet: how many images make a sheet.
+    """
+
+    @property
+    def header(self) -> Sequence[str]: ...
+
+    @property
+    def per_sheet(self) -> int: ...
+
+    def rows(self, paths: Sequence[Path], predictions: Any, classes: Sequence[str]) -> Iterator[Row]:
+        """The rows of some images."""
+
+    def sheet(self, images: Images, predictions: Any, classes: Sequence[str]) -> Image.Image:
+        """A picture of some images with their predictions."""
+
+
+class Classes:
+    """The five best classes of each image. Predictions have ``scores``, ``(B, C)``."""
+
+    header = ("image", "rank", "class", "score")
+    per_sheet = 64
+
+    def rows(self, paths: Sequence[Path], predictions: Any, classes: Sequence[str]) -> Iterator[Row]:
+        best = predictions["scores"].topk(min(5, len(classes)))
+        for path, values, labels in zip(paths, best.values.tolist(), best.indices.tolist(), strict=True):
+            for rank, (score, label) in enumerate(zip(values, labels, strict=True), 1):
+                yield path, rank, classes[label], f"{score:.6f}"
+
+    def sheet(self, images: Images, predictions: Any, classes: Sequence[str]) -> Image.Image:
+        best = predictions["scores"].max(dim=1)
+        pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        return grid(images, captions=[f"{classes[label]} {score:.0%}" for label, score in pairs])
+
+
+class Objects:
+    """All objects that were found in each image, by falling score, in its pixels; those with a score of a half are
+    drawn. Predictions are one :class:`visionlab.batch.DetectionPredictions` an image.
+    """
+
+    header = ("image", "class", "score", "left", "top", "right", "bottom")
+    per_sheet = 12
+
+    def rows(self, paths: Sequence[Path], predictions: Any, classes: Sequence[str]) -> Iterator[Row]:
+        for path, found in zip(paths, predictions, strict=True):
+            for box, score, label in zip(
+                found["boxes"].tolist(), found["scores"].tolist(), found["labels"].tolist(), strict=True
+            ):
+                yield path, classes[label], f"{score:.6f}", *(f"{side:.2f}" for side in box)
+
+    def sheet(self, images: Images, predictions: Any, classes: Sequence[str]) -> Image.Image:
+        drawn = [detected(image, found, classes, side=CELL) for image, found in zip(images, predictions, strict=True)]
+        return grid([np.asarray(one) for one in drawn], columns=4, cell=CELL)
+
+
+CELL = 384
+"""Pixels on the longer side of an image whose objects are drawn."""
