@@ -152,6 +152,15 @@ class DetectionPredictions(TypedDict):
     keypoints: NotRequired[Tensor]
 
 
+class SegmentationPredictions(TypedDict):
+    """The class of each pixel of one image.
+
+    mask: ``(H, W)`` ``uint8``, in ``0..C-1``, of the size of the image's own mask.
+    """
+
+    mask: Tensor
+
+
 @dataclass(frozen=True)
 class Step:
     """What a task makes of one batch, in training, evaluation, prediction and attack alike.

@@ -137,6 +137,12 @@ def test_segmentation(twin):
             assert mask.shape == image.shape[1:]
             values |= set(mask.unique().tolist())
     assert {0, 255} < values <= {*range(21), 255}
+    metrics = data.metrics()
+    for batch in val:
+        for metric in metrics.values():
+            metric.update([{"mask": mask.where(mask != 255, 3)} for mask in batch["masks"]], batch)
+    assert metrics["voc_seg"].compute()["mIoU"] == metrics["boundary"].compute()["F"] == 1
+    assert data.monitor == "voc_seg/mIoU"
     assert data.classes[:2] == ("background", "aeroplane")
     assert data.num_classes == 21
 

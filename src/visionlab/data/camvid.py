@@ -8,18 +8,19 @@ from visionlab.data import collate
 from visionlab.data.base import Split
 from visionlab.data.disk import Collate, DiskDataModule
 from visionlab.data.layouts import camvid
+from visionlab.metrics.boundaries import BoundaryF
+from visionlab.metrics.segmentation import Confusion
 
 
 class CamVidSegmentation(DiskDataModule):
     """CamVid in SegNet's 11 classes and splits. Its arguments are those of :class:`DiskDataModule`.
 
-    Unlabelled pixels count nowhere. There are no metrics of segmentation yet: the checkpoint with the lowest validation
-    loss is the best.
+    Unlabelled pixels count nowhere. Scored by the mean IoU of the 11 classes, ``camvid11/mIoU``.
     """
 
     classes = camvid.CLASSES
-    monitor = "loss"
-    mode: Literal["max", "min"] = "min"
+    monitor = "camvid11/mIoU"
+    mode: Literal["max", "min"] = "max"
     train_collate: Collate = collate.segmentation
     eval_collate: Collate = collate.ragged_segmentation
 
@@ -33,5 +34,5 @@ class CamVidSegmentation(DiskDataModule):
         return camvid.open_split(self.root, split)
 
     def metrics(self) -> dict[str, Metric]:
-        """None."""
-        return {}
+        """The overlaps of the 11 classes, and how well their outlines are followed."""
+        return {"camvid11": Confusion(len(self.classes)), "boundary": BoundaryF(len(self.classes))}

@@ -1,8 +1,7 @@
 """MS COCO (Lin et al. 2014, https://cocodataset.org).
 
 What is tested is COCO's validation split, as in most papers: the labels of its test images are not published.
-Detection, instances and keypoints are scored by COCO's average precision; the others have no official metrics yet, and
-the weights of the least validation loss are the best.
+Detection, instances and keypoints are scored by COCO's average precision, segmentation by the mean IoU.
 """
 
 from abc import abstractmethod
@@ -28,7 +27,9 @@ from visionlab.data.layouts.coco import (
     open_split,
 )
 from visionlab.data.sample import Records
+from visionlab.metrics.boundaries import BoundaryF
 from visionlab.metrics.coco import PCK, BoxAP, KeypointAP, MaskAP
+from visionlab.metrics.segmentation import Confusion
 
 
 class COCO(DiskDataModule):
@@ -190,6 +191,7 @@ class COCOKeypoints(COCO):
 
 class COCOSegmentation(COCO):
     """The class of each pixel, from the masks of instances: 0 where there is none, 255 (void) in crowds.
+    Scored by the mean IoU of the classes, the background among them, ``coco_seg/mIoU``.
 
     Where objects overlap, the smaller one, by the file's own areas, is in front, so that what lies on a table is not
     hidden by it. (``references/segmentation`` of torchvision makes such pixels void, and takes crowds for objects.)
@@ -203,6 +205,8 @@ class COCOSegmentation(COCO):
         arguments: those of :class:`visionlab.data.disk.DiskDataModule`.
     """
 
+    monitor = "coco_seg/mIoU"
+    mode = "max"
     train_collate = staticmethod(collate.segmentation)
     eval_collate = staticmethod(collate.ragged_segmentation)
 
@@ -235,6 +239,10 @@ class COCOSegmentation(COCO):
         index, folder = open_split(self.root, "instances", split, self.year)
         labels = {int(entry["id"]): int(entry["index"]) for entry in self.label_map}
         return SegmentationRecords(index, folder, np.array([labels.get(id, 0) for id in IDS]))
+
+    def metrics(self) -> dict[str, Metric]:
+        """The overlaps of the classes, and how well their outlines are followed."""
+        return {"coco_seg": Confusion(self.num_classes), "boundary": BoundaryF(self.num_classes)}
 
 
 class COCOImages(COCO):

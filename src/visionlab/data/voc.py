@@ -19,8 +19,10 @@ from visionlab.data.disk import DiskDataModule
 from visionlab.data.layouts.voc import CLASSES, SEGMENTATION_CLASSES, ImageSet
 from visionlab.data.layouts.voc_records import open_boxes, open_images, open_instances, open_labels, open_masks
 from visionlab.data.sample import Records
+from visionlab.metrics.boundaries import BoundaryF
 from visionlab.metrics.classification import MultiLabel
 from visionlab.metrics.precision_recall import eleven_point_area, monotone_area
+from visionlab.metrics.segmentation import Confusion
 from visionlab.metrics.voc import VOCAP
 
 
@@ -192,7 +194,7 @@ class VOCInstances(_Voc):
 class VOCSegmentation(_Voc):
     """The class of each pixel: background, one of 20 classes, or void (255).
 
-    The official metric is not there yet, so the least validation loss tells the best weights.
+    Scored by the mean IoU of the 21 classes over the pixels that are not void, ``voc_seg/mIoU``.
 
     Args:
         root: the folder of ``VOCdevkit``, or ``VOCdevkit`` itself, or the folder of one year.
@@ -204,8 +206,8 @@ class VOCSegmentation(_Voc):
         arguments: those of :class:`visionlab.data.disk.DiskDataModule`.
     """
 
-    monitor = "loss"
-    mode: Literal["max", "min"] = "min"
+    monitor = "voc_seg/mIoU"
+    mode: Literal["max", "min"] = "max"
     names = SEGMENTATION_CLASSES
     lists: Literal["Main", "Segmentation"] = "Segmentation"
     open_sets = staticmethod(open_masks)
@@ -225,5 +227,5 @@ class VOCSegmentation(_Voc):
         self._choose(train_sets, val_set, test_set)
 
     def metrics(self) -> dict[str, Metric]:
-        """None yet."""
-        return {}
+        """The overlaps of the 21 classes, and how well their outlines are followed."""
+        return {"voc_seg": Confusion(len(SEGMENTATION_CLASSES)), "boundary": BoundaryF(len(SEGMENTATION_CLASSES))}
