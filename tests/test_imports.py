@@ -19,6 +19,7 @@ MAY_IMPORT = {
     "slurm": set(),
     "preflight": set(),
     "watcher": set(),
+    "losses": {"batch"},
     "nets": {"batch"},
     "pictures": {"batch"},
     "metrics": {"batch", "processes"},

@@ -88,7 +88,7 @@ def confusion_matrix(found: Tensor, truth: Tensor, num_classes: int) -> Tensor:
     assert found.dtype == truth.dtype == torch.uint8
     if (highest := int(found.max())) >= num_classes:
         raise ValueError(f"a prediction has label {highest}; labels are 0..{num_classes - 1}")
-    # bincount takes narrow integers, and 16 bits hold 256 rows of 127 classes: reading less memory is what makes it fast
+    # narrow integers, of which 16 bits hold 256 rows of 127 classes: reading less memory is what makes it fast
     cells = truth.to(torch.int16 if num_classes <= 127 else torch.int32).mul_(num_classes).add_(found)
     # a row for each value that uint8 has, so that labels without a class show, and void is dropped at no cost
     rows = torch.bincount(cells.flatten(), minlength=256 * num_classes).view(256, num_classes)
