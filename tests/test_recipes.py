@@ -51,11 +51,13 @@ def random_weights(name):
 def test_a_recipe_runs_on_the_twin_of_its_data(recipe, twin, capsys):
     content = yaml.safe_load(recipe.read_text())
     data, net = content["data"], content["model"]["init_args"]["net"]
-    detects = recipe.parent.name == "detection"
-    batch_size = 1 if detects else 8  # SSD300 takes images of its own size only, three seconds each
+    detects, segments = (recipe.parent.name == name for name in ("detection", "segmentation"))
+    # SSD300 takes images of its own size only, three seconds each; BatchNorm after pooling all of an image needs two
+    batch_size = 1 if detects else 2 if segments else 8
     small = ["--data.init_args.batch_size", str(batch_size), "--trainer.max_steps", "2", "--trainer.devices", "1"]
-    if detects:
+    if detects or segments:
         small += ["--trainer.limit_val_batches", "2", "--trainer.limit_test_batches", "2"]
+    if detects:
         small += ["--model.init_args.net.init_args.detections_per_image", "5"]
         if "ssd" not in net["init_args"]["name"]:
             small += [*("--model.init_args.net.init_args.min_size", "64")]
@@ -68,7 +70,8 @@ def test_a_recipe_runs_on_the_twin_of_its_data(recipe, twin, capsys):
         if "size" in data["init_args"][transform].get("init_args", {}):
             small += [f"--data.init_args.{transform}.init_args.size", "64"]
     if "weights_backbone" in net.get("init_args", {}):  # random ones, for there is no network
-        name = "vgg16" if "vgg16" in net["init_args"]["name"] else "resnet50"
+        known = ("vgg16", "mobilenet_v3_large", "resnet50")
+        name = next(name for name in known if name in net["init_args"].get("name", "vgg16"))
         torch.save(random_weights(name), "backbone.pth")
         small += ["--model.init_args.net.init_args.weights_backbone", "backbone.pth"]
     if "weights" in net.get("init_args", {}):

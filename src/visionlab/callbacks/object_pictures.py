@@ -5,12 +5,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
 import wandb
 from lightning import LightningModule
 from PIL import Image
 
 from visionlab.batch import DetectionPredictions, DetectionTarget
+from visionlab.callbacks.predicting import predict_again
 from visionlab.pictures.detections import annotated, detected
 from visionlab.pictures.grids import grid
 
@@ -36,24 +36,9 @@ class Found(NamedTuple):
 
 
 def find(task: LightningModule, dataset: Any, indices: Sequence[int]) -> list[Found]:
-    """Find the objects in some images of a split, as they are stored, one image at a time, in evaluation mode; the task
-    is left as it was.
-    """
-    before = [(module, module.training) for module in task.modules()]
-    task.eval()
-    found = []
-    try:
-        with torch.inference_mode():
-            for index in indices:
-                sample = dataset.sample(index)
-                batch = dataset.collate([sample], np.array([index]))
-                on_device = task.transfer_batch_to_device(batch, task.device, 0)
-                step = task.step({**task.on_after_batch_transfer(on_device, 0)})  # type: ignore[operator]
-                found.append(Found(sample["image"], batch["targets"][0], step.predict()[0]))
-    finally:
-        for module, training in before:
-            module.training = training
-    return found
+    """Find the objects in some images of a split: see :func:`visionlab.callbacks.predicting.predict_again`."""
+    again = predict_again(task, dataset, indices)
+    return [Found(sample["image"], batch["targets"][0], found) for sample, batch, found in again]
 
 
 def truths(

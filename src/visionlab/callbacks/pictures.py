@@ -13,6 +13,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
+from visionlab.callbacks import mask_pictures
+from visionlab.callbacks.mask_pictures import beside_true_masks, mask_overlay, segment, true_masks
 from visionlab.callbacks.object_pictures import IMAGES, beside_truth, find, overlay, truths
 from visionlab.loggers import read_metrics
 from visionlab.pictures.colours import RIGHT, WRONG
@@ -28,8 +30,9 @@ class Pictures(Callback):
     """Leaves pictures in the run folder, and in W&B.
 
     ``train_samples.png``: training images as fed to the net. ``<stage>_worst.png``: images by falling loss, with truth
-    and prediction; with objects, two pictures each, and fewer. ``<stage>_confusion.png``. ``curves.png``: losses and
-    metrics over the steps.
+    and prediction; with objects, two pictures each, and fewer; with masks, by rising mean IoU of the image, four
+    pictures each, the last of which shows what is wrong. ``<stage>_confusion.png``. ``curves.png``: losses and metrics
+    over the steps.
 
     Args:
         folder: the run folder.
@@ -47,6 +50,8 @@ class Pictures(Callback):
         classes = trainer.datamodule.classes  # type: ignore[attr-defined]
         if "targets" in batch:
             self._leave(trainer, "train_samples", truths(images, batch["targets"][: self.images], classes))
+        elif "masks" in batch:
+            self._leave(trainer, "train_samples", true_masks(images, batch["masks"][: self.images], classes))
         else:
             captions = [_describe(label, classes) for label in batch.get("labels", ())[: self.images]]
             self._leave(trainer, "train_samples", grid(images, captions=captions if captions else None))
@@ -85,6 +90,8 @@ class Pictures(Callback):
             captions = [f"{t}\n\N{RIGHTWARDS ARROW} {p} {c}" for t, p, c in zip(truths, predicted, sure, strict=True)]
             sheet = grid(images, captions=captions, colours=[RIGHT if r else WRONG for r in right])
             self._leave(trainer, f"{stage}_worst", sheet)
+        elif "mIoU" in records:
+            self._draw_masks(trainer, task, stage)
         elif "loss" in records and task.ragged:
             self._draw_objects(trainer, task, stage)
 
@@ -100,6 +107,20 @@ class Pictures(Callback):
         sheet = beside_truth(found, captions, data.classes)
         self._leave(trainer, f"{stage}_worst", sheet)
         self._log(trainer, f"{stage}_worst_objects", [overlay(one, data.classes) for one in found])
+
+    def _draw_masks(self, trainer: Trainer, task: Any, stage: str) -> None:
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        scores = task.records["mIoU"]  # NaN, where all is void, is last
+        worst = scores.argsort(stable=True)[: mask_pictures.IMAGES].tolist()
+        indices = [int(task.records["ids"][i]) for i in worst]
+        found = segment(task, data.datasets[stage], indices)
+        names = [data.datasets[stage].name(index) for index in indices]
+        captions = [
+            f"{name}, mIoU {float(scores[i]):.3f}: image, truth, prediction, error"
+            for i, name in zip(worst, names, strict=True)
+        ]
+        self._leave(trainer, f"{stage}_worst", beside_true_masks(found, captions, data.classes))
+        self._log(trainer, f"{stage}_worst_masks", [mask_overlay(one, data.classes) for one in found])
 
     def _leave(self, trainer: Trainer, name: str, picture: Image.Image) -> None:
         folder = self.folder / "pictures"

@@ -14,8 +14,9 @@ HELP = """usage: visionlab predict RUN IMAGE... [--output DIR] [--ckpt_path FILE
 Predicts image files, and all images in folders, with a run's best weights, or those of a checkpoint.
 
   --output DIR      where to write predictions.csv (image,rank,class,score: the five best classes of each image; or
-                    image,class,score,left,top,right,bottom: the objects found, in pixels) and pictures of the images
-                    with their predictions (RUN/predictions)
+                    image,class,score,left,top,right,bottom: the objects found, in pixels; or image,class,pixels,share,
+                    with masks/<image>.png of the data set's own ids, of VOC's in its server's layout) and pictures of the images with their predictions
+                    (RUN/predictions)
   --ckpt_path FILE  other weights than the run's best
 """
 
@@ -73,14 +74,21 @@ def predict(run: Run, checkpoint: Path, paths: list[Path], output: Path) -> list
     import torch
     from tqdm import tqdm
 
-    from visionlab.cli.predictions import Classes, Form, Objects
+    from visionlab.cli.predictions import Classes, Form, Masks, Objects
     from visionlab.data.images import read_image
+    from visionlab.data.mask_files import write_masks
     from visionlab.load import load
     from visionlab.tasks.detection import Detection
+    from visionlab.tasks.segmentation import Segmentation
 
     loaded = load(run.folder, checkpoint)
     loaded.task.to("cuda" if torch.cuda.is_available() else "cpu")
-    form: Form = Objects() if isinstance(loaded.task, Detection) else Classes()
+    form: Form = Classes()
+    if isinstance(loaded.task, Detection):
+        form = Objects()
+    elif isinstance(loaded.task, Segmentation):
+        form = Masks()
+        check_stems(paths)
     output.mkdir(parents=True, exist_ok=True)
     unreadable: list[str] = []
     with (output / "predictions.csv").open("w", newline="") as file:
@@ -98,11 +106,29 @@ def predict(run: Run, checkpoint: Path, paths: list[Path], output: Path) -> list
                 continue
             predictions = loaded.predict(images)
             writer.writerows(form.rows(read, predictions, loaded.class_names))
+            if isinstance(form, Masks):
+                names = [path.stem for path in read]
+                write_masks(
+                    output / loaded.data.masks_folder, zip(names, predictions, strict=True), loaded.data.label_map
+                )
             originals = [read_image(path, 3) for path in read]
             sheet = form.sheet(originals, predictions, loaded.class_names)
             sheet.save(output / f"predictions_{number}.png")
     print(f"{len(paths) - len(unreadable)} of {len(paths)} images predicted into {output}")
     return unreadable
+
+
+def check_stems(paths: list[Path]) -> None:
+    """Refuse images of which the masks would have one name.
+
+    Raises:
+        ValueError: names two of them.
+    """
+    seen: dict[str, Path] = {}
+    for path in paths:
+        if path.stem in seen:
+            raise ValueError(f"the masks of {seen[path.stem]} and {path} would have the same name: predict them apart")
+        seen[path.stem] = path
 
 
 def batched(paths: list[Path], size: int) -> Iterator[list[Path]]:

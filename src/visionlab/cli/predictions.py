@@ -1,4 +1,4 @@
-"""What tasks predict, as rows of a table and as pictures: one class an image, or objects in it."""
+"""What tasks predict, as rows of a table and as pictures: one class an image, objects in it, or its mask."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,6 +10,7 @@ from PIL import Image
 
 from visionlab.pictures.detections import detected
 from visionlab.pictures.grids import grid
+from visionlab.pictures.masks import semantic
 
 Row = Sequence[object]
 Images = Sequence[npt.NDArray[np.uint8]]
@@ -74,5 +75,25 @@ class Objects:
         return grid([np.asarray(one) for one in drawn], columns=4, cell=CELL)
 
 
+class Masks:
+    """How many pixels of each image are of each class that is there. Predictions are one
+    :class:`visionlab.batch.SegmentationPredictions` an image.
+    """
+
+    header = ("image", "class", "pixels", "share")
+    per_sheet = 12
+
+    def rows(self, paths: Sequence[Path], predictions: Any, classes: Sequence[str]) -> Iterator[Row]:
+        for path, found in zip(paths, predictions, strict=True):
+            counts = found["mask"].flatten().bincount()
+            for label in counts.nonzero()[:, 0].tolist():
+                yield path, classes[label], int(counts[label]), f"{int(counts[label]) / found['mask'].numel():.6f}"
+
+    def sheet(self, images: Images, predictions: Any, classes: Sequence[str]) -> Image.Image:
+        pairs = zip(images, predictions, strict=True)
+        drawn = [semantic(image, found["mask"].cpu().numpy(), classes, side=CELL) for image, found in pairs]
+        return grid([np.asarray(one) for one in drawn], columns=4, cell=max(max(one.size) for one in drawn))
+
+
 CELL = 384
-"""Pixels on the longer side of an image whose objects are drawn."""
+"""Pixels on the longer side of an image whose objects or classes are drawn."""

@@ -54,12 +54,14 @@ class DataModule(LightningDataModule, ABC):
     Attributes:
         monitor: the metric that says which weights are best, as ``<protocol>/<metric>`` of ``metrics()``.
         mode: whether more or less of it is better.
+        masks_folder: where the files of predicted masks belong, below a folder of predictions.
         test_has_labels: whether the test split can be scored; where it cannot, a run ends by reporting validation.
         skipped: by split, the positions of images that this process left out because they could not be read.
     """
 
     monitor: str
     mode: Literal["max", "min"]
+    masks_folder: str = "masks"
     test_has_labels: bool = True
 
     def __init__(self, batch_size: int, eval_batch_size: int | None = None, num_workers: int = 0) -> None:

@@ -18,6 +18,7 @@ from visionlab.data.base import Split
 from visionlab.data.disk import DiskDataModule
 from visionlab.data.layouts.voc import CLASSES, SEGMENTATION_CLASSES, ImageSet
 from visionlab.data.layouts.voc_records import open_boxes, open_images, open_instances, open_labels, open_masks
+from visionlab.data.mask_files import voc_folder
 from visionlab.data.sample import Records
 from visionlab.metrics.boundaries import BoundaryF
 from visionlab.metrics.classification import MultiLabel
@@ -225,6 +226,8 @@ class VOCSegmentation(_Voc):
     ) -> None:
         super().__init__(root, batch_size, **arguments)
         self._choose(train_sets, val_set, test_set)
+        (one,) = self.sets["test"]
+        self.masks_folder = str(voc_folder(one.year, one.name))
 
     def metrics(self) -> dict[str, Metric]:
         """The overlaps of the 21 classes, and how well their outlines are followed."""

@@ -27,7 +27,7 @@ def cross_entropy(logits: Tensor, masks: Tensor, class_weights: Tensor | None = 
     nll = F.cross_entropy(logits, masks, class_weights, ignore_index=VOID, reduction="none")
     counted = masks != VOID
     total = counted.sum() if class_weights is None else class_weights[masks[counted]].sum()
-    return nll.flatten(1).sum(1) * (len(masks) / total.clamp(min=torch.finfo(nll.dtype).tiny))
+    return nll.flatten(1).sum(1) * (len(masks) / total.where(total > 0, 1))
 
 
 def focal(logits: Tensor, masks: Tensor, gamma: float = 2.0, class_weights: Tensor | None = None) -> Tensor:
@@ -81,7 +81,7 @@ def lovasz_softmax(logits: Tensor, masks: Tensor) -> Tensor:
 def _lovasz_of_image(scores: Tensor, mask: Tensor) -> Tensor:
     counted = mask != VOID
     scores, labels = scores[:, counted], mask[counted]
-    present = labels.unique()
+    present = torch.unique(labels)
     if len(present) == 0:
         return scores.sum()  # 0, with a gradient
     true = (labels == present[:, None]).to(scores.dtype)  # (classes, pixels)
@@ -90,7 +90,8 @@ def _lovasz_of_image(scores: Tensor, mask: Tensor) -> Tensor:
     size = true.sum(1, keepdim=True)
     jaccard = 1 - (size - true.cumsum(1)) / (size + (1 - true).cumsum(1))
     steps = torch.diff(jaccard, dim=1, prepend=torch.zeros_like(size))
-    return (errors * steps).sum(1).mean()
+    loss: Tensor = (errors * steps).sum(1).mean()
+    return loss
 
 
 class Loss(ABC):

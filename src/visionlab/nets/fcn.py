@@ -60,9 +60,9 @@ class FCN(nn.Module):
         self.score = nn.Conv2d(4096, num_classes, 1)
         self.score_pool4 = nn.Conv2d(512, num_classes, 1) if stride <= 16 else None
         self.score_pool3 = nn.Conv2d(256, num_classes, 1) if stride == 8 else None
-        self.up_score = _upsampling(num_classes, 2) if stride <= 16 else None
-        self.up_pool4 = _upsampling(num_classes, 2) if stride == 8 else None
-        self.up = _upsampling(num_classes, stride)
+        self.up_score = upsampling(num_classes, 2) if stride <= 16 else None
+        self.up_pool4 = upsampling(num_classes, 2) if stride == 8 else None
+        self.up = upsampling(num_classes, stride)
         self.stride = stride
         for module in (self.score, self.score_pool4, self.score_pool3):
             if module is not None:
@@ -94,8 +94,10 @@ class FCN(nn.Module):
         return logits
 
 
-def _upsampling(channels: int, factor: int) -> nn.ConvTranspose2d:
-    """Enlarges each channel by itself, bilinearly, to begin with."""
+def upsampling(channels: int, factor: int) -> nn.ConvTranspose2d:
+    """A layer that enlarges each channel by itself, bilinearly, to begin with: ``(B, channels, H, W)`` to
+    ``(B, channels, factor * (H + 1), factor * (W + 1))``, which fades out where fewer than four pixels are near.
+    """
     layer = nn.ConvTranspose2d(channels, channels, 2 * factor, stride=factor, bias=False)
     ramp = 1 - (torch.arange(2 * factor) - (factor - 0.5)).abs() / factor
     with torch.no_grad():

@@ -1,11 +1,13 @@
 """Every architecture of segmentation_models.pytorch, with any of its encoders."""
 
+import inspect
 from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from visionlab.nets.normalize import Normalize
+from visionlab.nets.torchvision import nearest
 
 try:
     import segmentation_models_pytorch as smp
@@ -54,12 +56,18 @@ class Segmenter(nn.Module):
     ) -> None:
         super().__init__()
         arguments = {} if options is None else options
+        architectures = smp.MODEL_ARCHITECTURES_MAPPING
+        if name not in architectures:
+            raise ValueError(f"segmentation_models_pytorch has no architecture {name!r}{nearest(name, architectures)}")
+        known = inspect.signature(architectures[name]).parameters
+        if unknown := [option for option in arguments if option not in known]:  # timm's encoders swallow anything
+            raise ValueError(f"{name} of segmentation_models_pytorch has no option {unknown[0]!r}")
         try:
             self.net: Any = smp.create_model(
                 name, encoder, weights, in_channels=in_channels, classes=num_classes, **arguments
             )
             scale = SCALE if weights is None else smp.encoders.get_preprocessing_params(encoder, weights)
-        except (KeyError, TypeError, RuntimeError) as error:  # of architectures, options and encoders that are not
+        except (KeyError, TypeError, RuntimeError) as error:  # of encoders and weights that are not, and of odd values
             raise ValueError(f"segmentation_models_pytorch, {name} with {encoder}: {error.args[0]}") from error
         except OSError as error:
             raise FileNotFoundError(f"the weights {weights} of {encoder} could not be downloaded: {error}") from error

@@ -74,6 +74,7 @@ class SlidingWindow(Inference):
             raise ValueError(f"scales must be positive, and at least one, not {list(scales)}")
         self.size, self.overlap, self.scales, self.flip = size, overlap, scales, flip
 
+    @torch.no_grad()
     def __call__(self, net: Logits, image: Tensor) -> Tensor:
         height, width = image.shape[1:]
         tops, lefts = self._starts(height), self._starts(width)
@@ -133,6 +134,7 @@ class OverlapTile(Inference):
             raise ValueError(f"expected tile >= stride >= 1 and margin >= 0, not {tile}, {stride} and {margin}")
         self.tile, self.margin, self.stride = tile, margin, stride
 
+    @torch.no_grad()
     def __call__(self, net: Logits, image: Tensor) -> Tensor:
         height, width = image.shape[1:]
         classes = torch.empty((height, width), dtype=torch.uint8, device=image.device)
