@@ -15,8 +15,8 @@ Predicts image files, and all images in folders, with a run's best weights, or t
 
   --output DIR      where to write predictions.csv (image,rank,class,score: the five best classes of each image; or
                     image,class,score,left,top,right,bottom: the objects found, in pixels; or image,class,pixels,share,
-                    with masks/<image>.png of the data set's own ids, of VOC's in its server's layout) and pictures of the images with their predictions
-                    (RUN/predictions)
+                    with masks/<image>.png of the data set's own ids, those of VOC in the layout of its server) and
+                    pictures of the images with their predictions (RUN/predictions)
   --ckpt_path FILE  other weights than the run's best
 """
 

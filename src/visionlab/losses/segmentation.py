@@ -26,7 +26,7 @@ def cross_entropy(logits: Tensor, masks: Tensor, class_weights: Tensor | None = 
     """
     nll = F.cross_entropy(logits, masks, class_weights, ignore_index=VOID, reduction="none")
     counted = masks != VOID
-    total = counted.sum() if class_weights is None else class_weights[masks[counted]].sum()
+    total = (counted if class_weights is None else class_weights[masks.where(counted, 0)] * counted).sum()
     return nll.flatten(1).sum(1) * (len(masks) / total.where(total > 0, 1))
 
 

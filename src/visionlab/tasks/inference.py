@@ -94,7 +94,8 @@ class SlidingWindow(Inference):
             assert band is not None  # there is a window
             done = end - top  # no further window reaches these rows; only the weights' ratios matter to the highest
             classes[top:end] = classes_of(band[:, :done])
-            band = torch.cat([band[:, done:], torch.zeros_like(band[:, :done])], dim=1)
+            band[:, : rows - done] = band[:, done:].clone()
+            band[:, rows - done :] = 0
         return classes
 
     def _starts(self, length: int) -> list[int]:
