@@ -215,3 +215,16 @@ def test_the_truth_has_the_highest_score(twins, module):
     protocol, name = data.monitor.split("/")
     assert protocol in metrics
     assert data.mode == "max"
+
+
+@pytest.mark.parametrize("voc_classes", [False, True])
+def test_the_truth_has_the_highest_score_of_masks(twins, voc_classes):
+    data = COCOSegmentation(str(twins("coco")), batch_size=4, num_workers=0, voc_classes=voc_classes)
+    metrics = data.metrics()
+    for batch in batches(data, "test"):
+        for metric in metrics.values():
+            metric.update([{"mask": mask.where(mask != 255, 0)} for mask in batch["masks"]], batch)
+    values = metrics["coco_seg"].compute()
+    assert values["mIoU"] == metrics["boundary"].compute()["F"] == 1
+    assert values["absent_classes"] == data.num_classes - values["iou_per_class"].nansum()
+    assert data.monitor == "coco_seg/mIoU"
