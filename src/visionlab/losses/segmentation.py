@@ -56,9 +56,8 @@ def dice(logits: Tensor, masks: Tensor, smooth: float = 1.0) -> Tensor:
         masks: likewise.
         smooth: added to numerator and denominator, in pixels.
     """
-    counted = (masks != VOID)[:, None]
-    scores = logits.softmax(1) * counted
-    true = F.one_hot(masks.where(counted[:, 0], 0), logits.shape[1]).movedim(-1, 1) * counted
+    scores = logits.softmax(1) * (masks != VOID)[:, None]
+    true = masks[:, None] == torch.arange(logits.shape[1], device=masks.device)[:, None, None]  # void is none of them
     both = (scores * true).flatten(2).sum(2)
     sizes = true.flatten(2).sum(2)
     losses = 1 - (2 * both + smooth) / (scores.flatten(2).sum(2) + sizes + smooth)
