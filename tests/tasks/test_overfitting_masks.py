@@ -14,11 +14,11 @@ from visionlab.metrics.segmentation import Confusion
 from visionlab.nets.unet import UNet
 from visionlab.tasks.segmentation import Segmentation
 
-STEPS = 120
+STEPS = 240  # after 120 one class of the eight, a small chair, is not learnt yet; nine minutes of one thread
 
 
 class QuarterSize(nn.Module):
-    """A narrow U-Net on a quarter of the pixels of each side, which a minute or two are enough for."""
+    """A narrow U-Net on a quarter of the pixels of each side, which saves nine tenths of the time."""
 
     def __init__(self, num_classes):
         super().__init__()
@@ -37,7 +37,7 @@ def test_u_net_learns_eight_images_of_voc_by_heart(shared_data):
     positions = [i for i in range(len(split)) if split.image(i).shape == (375, 500, 3)][:8]
     batch = collate.segmentation([split.sample(i) for i in positions], np.array(positions))
     batch["images"] = batch["images"] / 255
-    losses = {"cross_entropy": CrossEntropy(), "dice": Dice()}  # cross-entropy alone is slow to learn a small chair
+    losses = {"cross_entropy": CrossEntropy(), "dice": Dice()}
     task = Segmentation(21, QuarterSize, lambda parameters: torch.optim.AdamW(parameters, 5e-3), losses=losses)
     optimizer = task.make_optimizer(task.parameters())
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 5e-3, STEPS)
@@ -55,6 +55,5 @@ def test_u_net_learns_eight_images_of_voc_by_heart(shared_data):
     metric = Confusion(21)
     metric.update([one for _, one in read_masks(folder, names, data.label_map)], batch)
     values = metric.compute()
-    print(values["mIoU"].item(), values["iou_per_class"].tolist())
     assert values["mIoU"] >= 0.9
     assert 21 - values["absent_classes"] >= 5
