@@ -12,7 +12,9 @@ from visionlab.callbacks.results import WriteResults
 def written(folder, results):
     data = SimpleNamespace(classes=("cat", "dog", "cow"))
     trainer = SimpleNamespace(is_global_zero=True, datamodule=data)
-    task = SimpleNamespace(results={"test": {f"test/{name}": value for name, value in results.items()}}, records={})
+    task = SimpleNamespace(
+        results={"test": {f"test/{name}": value for name, value in results.items()}}, records={}, found={}
+    )
     WriteResults(folder).on_test_end(trainer, task)
     files = {path.name: path for path in (folder / "results").iterdir()}
     scalars = json.loads(files.pop("test.json").read_text())

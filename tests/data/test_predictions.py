@@ -12,33 +12,23 @@ from hypothesis import strategies as st
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from tiny_detectors import noisy
 from visionlab.data import predictions as files
 from visionlab.data.coco import COCOInstances, COCOKeypoints
 from visionlab.data.openimages import OpenImagesDetection
 from visionlab.data.voc import VOCDetection
+from visionlab.metrics.by_objects import found_rows, joined
+from visionlab.metrics.openimages import with_size
 
 LABEL_MAP = [{"id": 7, "index": 0, "name": "cat"}, {"id": 12, "index": 1, "name": "sofa"}]
 HEIGHT, WIDTH = 427, 640
 
 
-def noisy(target, generator, classes):
-    """Detections near the truth, by falling score, with ties."""
-    n = len(target["labels"])
-    which = torch.from_numpy(generator.integers(0, n, 2 * n)) if n else torch.zeros(0, dtype=torch.int64)
-    noise = torch.from_numpy(generator.normal(0, 4, (len(which), 4))).float()
-    labels = target["labels"][which].clone()
-    labels[::5] = (labels[::5] + 1) % classes
-    found = {
-        "boxes": target["boxes"][which] + noise.cumsum(1).abs(),
-        "scores": torch.from_numpy(np.sort(generator.integers(1, 9, len(which)))[::-1] / 9).float(),
-        "labels": labels,
-    }
-    if "masks" in target:
-        found["masks"] = target["masks"][which]
-        found["masks"][:, ::7] = 0
-    if "keypoints" in target:
-        found["keypoints"] = target["keypoints"][which] + noise[:, :1, None]
-    return found
+def table(found, sizes=None):
+    """What was found in images, by name, as metrics keep it; and the names."""
+    parts = {"xywh", *({"masks", "keypoints"} & next(iter(found.values())).keys())}
+    rows = [with_size(found_rows(one, *parts), *(sizes[name] if sizes else (0, 0))) for name, one in found.items()]
+    return joined(rows), list(found)
 
 
 def scored(data, found_by_name):
@@ -80,9 +70,10 @@ def test_cocos_files_have_the_metrics_of_the_run_and_of_pycocotools(twins, tmp_p
     root = twins("coco")
     data = module(str(root), batch_size=4, num_workers=0)
     metrics, found, _ = run_of(data)
+    rows, names = table(found)
+    files.write_coco(tmp_path, [rows], names, data.label_map)
     for kind in kinds:
         path = tmp_path / f"{kind}.json"
-        files.write_coco(path, found, data.label_map, kind)
         back = files.read_coco(path, data.label_map)
         protocol = {"bbox": "coco_box", "segm": "coco_mask", "keypoints": "coco_keypoint"}[kind]
         with contextlib.redirect_stdout(io.StringIO()):
@@ -106,8 +97,8 @@ def test_vocs_files_have_the_metrics_of_the_run(twins, tmp_path):
     data = VOCDetection(str(twins("voc")), batch_size=4, num_workers=0)
     metrics, found, _ = run_of(data)
     assert 0 < metrics["voc07_11pt/mAP"] < 1
-    files.write_voc(tmp_path, found, data.label_map, "test")
-    assert len(list(tmp_path.glob("comp3_det_test_*.txt"))) == 20
+    files.write_voc(tmp_path, *table(found), data.label_map, "test")
+    assert len(list(tmp_path.glob("comp4_det_test_*.txt"))) == 20
     back = files.read_voc(tmp_path, data.label_map, "test")
     assert_same(metrics, scored(data, lambda name, _: back.get(name, files.nothing_found())))
 
@@ -116,7 +107,8 @@ def test_open_images_files_have_the_metrics_of_the_run(twins, tmp_path):
     data = OpenImagesDetection(str(twins("openimages")), batch_size=4, num_workers=0)
     metrics, found, sizes = run_of(data)
     assert 0 < metrics["v2/mAP"] < 1
-    files.write_openimages(tmp_path / "boxes.csv", found, data.label_map, sizes)
+    rows, names = table(found, sizes)
+    files.write_openimages(tmp_path, [rows], names, data.label_map)
     back = files.read_openimages(tmp_path / "boxes.csv", data.label_map, sizes)
     assert_same(metrics, scored(data, lambda name, _: back.get(name, files.nothing_found())))
 
@@ -137,13 +129,15 @@ def test_numbers_are_kept_to_the_last_bit(tmp_path_factory, rows):
         "scores": torch.tensor([row[4] for row in rows], dtype=torch.float32),
         "labels": torch.tensor([row[5] for row in rows], dtype=torch.int64),
     }
-    files.write_coco(folder / "a.json", {"42": found}, LABEL_MAP, "bbox")
-    files.write_openimages(folder / "a.csv", {"42": found}, LABEL_MAP, {"42": (HEIGHT, WIDTH)})
-    files.write_voc(folder, {"42": found}, LABEL_MAP, "val", competition=4)
+    sizes = {"42": (HEIGHT, WIDTH)}
+    objects, names = table({"42": found}, sizes)
+    files.write_coco(folder, [objects], names, LABEL_MAP)
+    files.write_openimages(folder, [objects], names, LABEL_MAP)
+    files.write_voc(folder, objects, names, LABEL_MAP, "val", competition=3)
     backs = [
-        files.read_coco(folder / "a.json", LABEL_MAP),
-        files.read_openimages(folder / "a.csv", LABEL_MAP, {"42": (HEIGHT, WIDTH)}),
-        files.read_voc(folder, LABEL_MAP, "val", competition=4),
+        files.read_coco(folder / "bbox.json", LABEL_MAP),
+        files.read_openimages(folder / "boxes.csv", LABEL_MAP, sizes),
+        files.read_voc(folder, LABEL_MAP, "val", competition=3),
     ]
     for back in backs[:2]:
         one = back.get("42", files.nothing_found())
@@ -160,14 +154,15 @@ def test_masks_in_open_images_tables(tmp_path):
     masks = torch.zeros(2, HEIGHT, WIDTH, dtype=torch.uint8)
     masks[0, 3:9, 5:50] = 1
     found = {
-        **files.nothing_found(),
+        "boxes": torch.zeros(2, 4),
         "scores": torch.tensor([0.5, 0.25]),
         "labels": torch.tensor([1, 0]),
         "masks": masks,
     }
     sizes = {"a1": (HEIGHT, WIDTH)}
-    files.write_openimages(tmp_path / "a.csv", {"a1": found}, LABEL_MAP, sizes, masks=True)
-    back = files.read_openimages(tmp_path / "a.csv", LABEL_MAP, sizes)["a1"]
+    rows, names = table({"a1": found}, sizes)
+    files.write_openimages(tmp_path, [rows], names, LABEL_MAP)
+    back = files.read_openimages(tmp_path / "masks.csv", LABEL_MAP, sizes)["a1"]
     for name in ("masks", "scores", "labels"):
         assert torch.equal(back[name], found[name])
     assert back["boxes"].tolist() == [[5, 3, 50, 9], [0, 0, 0, 0]]
@@ -187,6 +182,6 @@ def test_what_is_no_such_file_is_refused(tmp_path):
     path.write_text("ImageID,LabelName,Score,XMin,XMax,YMin,YMax\na,/m/1,1,0,1,0,1\n")
     with pytest.raises(ValueError, match="line 2: there is no class '/m/1'"):
         files.read_openimages(path, LABEL_MAP, {})
-    (tmp_path / "comp3_det_val_cat.txt").write_text("a 0.5 1 2 3\n")
+    (tmp_path / "comp4_det_val_cat.txt").write_text("a 0.5 1 2 3\n")
     with pytest.raises(ValueError, match="line 1: expected image, score and four sides"):
         files.read_voc(tmp_path, LABEL_MAP, "val")

@@ -73,7 +73,8 @@ def update(metrics, positions, size, padded=0):
         if padded and start + size >= len(positions):
             ids[-padded:] = PADDING
         found, targets, labels = ([images[i][part] for i in chosen] for part in range(3))
-        batch = {"images": [], "targets": targets, "labels": torch.stack(labels), "ids": ids}
+        pictures = [torch.zeros(3, SIDE, SIDE)] * len(chosen)
+        batch = {"images": pictures, "targets": targets, "labels": torch.stack(labels), "ids": ids}
         for metric in metrics.values():
             metric.update(found, batch)
 

@@ -19,6 +19,8 @@ class WriteResults(Callback):
       Where two protocols have one of the same name, theirs stands before it.
     - ``per_image/<stage>.csv``: a row an image, with its id in the data set, its loss, and whatever the metrics keep
       about it.
+    - ``predictions/<stage>/``: the objects that were found, in the files that the data set's own evaluation reads; not
+      of the validations within training.
 
     Args:
         folder: the run folder.
@@ -64,6 +66,8 @@ class WriteResults(Callback):
             per_image = self.folder / "per_image"
             per_image.mkdir(exist_ok=True)
             _write_csv(per_image / f"{stage}.csv", {"id": ids, **columns})
+            if task.found:
+                data.write_predictions(self.folder / "predictions" / stage, stage, list(task.found.values()), ids)
 
 
 def _columns(name: str, value: Tensor, classes: list[str]) -> dict[str, list[Any]]:

@@ -14,8 +14,9 @@ HELP = """usage: visionlab predict RUN IMAGE... [--output DIR] [--ckpt_path FILE
 Predicts image files, and all images in folders, with a run's best weights, or those of a checkpoint.
 
   --output DIR      where to write predictions.csv (image,rank,class,score: the five best classes of each image; or
-                    image,class,score,left,top,right,bottom: the objects found, in pixels) and pictures of the images
-                    with their predictions (RUN/predictions)
+                    image,class,score,left,top,right,bottom: the objects found, in pixels), pictures of the images
+                    with their predictions, and, of objects, the files that the data set's own evaluation reads, in
+                    which images go by the names of their files (RUN/predictions)
   --ckpt_path FILE  other weights than the run's best
 """
 
@@ -65,7 +66,7 @@ def image_files(paths: list[Path]) -> Iterator[Path]:
 
 
 def predict(run: Run, checkpoint: Path, paths: list[Path], output: Path) -> list[str]:
-    """Predict image files; writes ``predictions.csv`` and pictures to ``output``.
+    """Predict image files; writes ``predictions.csv``, pictures, and the data set's own files of objects to ``output``.
 
     Returns:
         A message for each file that could not be read.
@@ -76,6 +77,7 @@ def predict(run: Run, checkpoint: Path, paths: list[Path], output: Path) -> list
     from visionlab.cli.predictions import Classes, Form, Objects
     from visionlab.data.images import read_image
     from visionlab.load import load
+    from visionlab.metrics.by_objects import Table, joined
     from visionlab.tasks.detection import Detection
 
     loaded = load(run.folder, checkpoint)
@@ -83,6 +85,8 @@ def predict(run: Run, checkpoint: Path, paths: list[Path], output: Path) -> list
     form: Form = Objects() if isinstance(loaded.task, Detection) else Classes()
     output.mkdir(parents=True, exist_ok=True)
     unreadable: list[str] = []
+    tables: list[Table] = []
+    names: list[str] = []
     with (output / "predictions.csv").open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(form.header)
@@ -98,9 +102,14 @@ def predict(run: Run, checkpoint: Path, paths: list[Path], output: Path) -> list
                 continue
             predictions = loaded.predict(images)
             writer.writerows(form.rows(read, predictions, loaded.class_names))
+            if isinstance(form, Objects):
+                tables += form.tables(images, predictions)
+                names += [path.stem for path in read]
             originals = [read_image(path, 3) for path in read]
             sheet = form.sheet(originals, predictions, loaded.class_names)
             sheet.save(output / f"predictions_{number}.png")
+    if tables:
+        loaded.data.write_predictions(output, "test", [joined(tables)], names)
     print(f"{len(paths) - len(unreadable)} of {len(paths)} images predicted into {output}")
     return unreadable
 

@@ -6,6 +6,8 @@ the weights of the least validation loss are the best.
 """
 
 from abc import abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -27,7 +29,9 @@ from visionlab.data.layouts.coco import (
     Year,
     open_split,
 )
+from visionlab.data.predictions import write_coco
 from visionlab.data.sample import Records
+from visionlab.metrics.by_objects import Table
 from visionlab.metrics.coco import PCK, BoxAP, KeypointAP, MaskAP
 
 
@@ -59,6 +63,10 @@ class COCO(DiskDataModule):
     def metrics(self) -> dict[str, Metric]:
         """None yet."""
         return {}
+
+    def write_predictions(self, folder: Path, split: Split, found: Sequence[Table], names: Sequence[str]) -> None:
+        """Write COCO's results, ``bbox.json``, ``segm.json`` and ``keypoints.json``."""
+        write_coco(folder, found, names, self.label_map)
 
 
 class COCOObjects(COCO):
