@@ -13,7 +13,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
-from visionlab.callbacks.object_pictures import IMAGES, beside_truth, find, overlay, truths
+from visionlab.callbacks.object_pictures import IMAGES, beside_truth, find, overlay, truths, worst_first
 from visionlab.loggers import read_metrics
 from visionlab.pictures.colours import RIGHT, WRONG
 from visionlab.pictures.confusion import confusion
@@ -28,7 +28,8 @@ class Pictures(Callback):
     """Leaves pictures in the run folder, and in W&B.
 
     ``train_samples.png``: training images as fed to the net. ``<stage>_worst.png``: images by falling loss, with truth
-    and prediction; with objects, two pictures each, and fewer. ``<stage>_confusion.png``. ``curves.png``: losses and
+    and prediction; with objects, two pictures each, fewer, and in the order of
+    :func:`visionlab.callbacks.object_pictures.worst_first`. ``<stage>_confusion.png``. ``curves.png``: losses and
     metrics over the steps.
 
     Args:
@@ -90,7 +91,7 @@ class Pictures(Callback):
 
     def _draw_objects(self, trainer: Trainer, task: Any, stage: str) -> None:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        worst = task.records["loss"].argsort(descending=True, stable=True)[:IMAGES].tolist()
+        worst = worst_first(task.records)[:IMAGES].tolist()
         indices = [int(task.records["ids"][i]) for i in worst]
         found = find(task, data.datasets[stage], indices)
         captions = [
