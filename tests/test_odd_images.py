@@ -66,7 +66,7 @@ def odd():
 
 
 @pytest.mark.parametrize(
-    "kind", ["Faster R-CNN", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("RetinaNet", "FCOS", "SSD"))]
+    "kind", ["SSD", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("Faster R-CNN", "RetinaNet", "FCOS"))]
 )
 def test_odd_images_are_learnt_from_tested_and_drawn(odd, kind):
     Path("odd.yaml").write_text(RECIPE.replace("KIND", kind))
@@ -94,4 +94,4 @@ def test_an_unknown_category_is_told_before_the_run(odd, capsys):
     Path("odd.yaml").write_text(RECIPE.replace("KIND", "SSD"))
     assert main(["fit", "--config", "odd.yaml"]) == 2
     assert "7" in capsys.readouterr().err
-    assert not Path("runs").exists()
+    assert list(Path("runs").glob("*/*")) == []
