@@ -67,7 +67,8 @@ class WriteResults(Callback):
             per_image.mkdir(exist_ok=True)
             _write_csv(per_image / f"{stage}.csv", {"id": ids, **columns})
             if task.found:
-                data.write_predictions(self.folder / "predictions" / stage, stage, list(task.found.values()), ids)
+                folder, found = self.folder / "predictions" / stage, list(task.found.values())
+                data.write_predictions(folder, stage, found, ids, data.label_map)
 
 
 def _columns(name: str, value: Tensor, classes: list[str]) -> dict[str, list[Any]]:
