@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from visionlab.cli import main
 from visionlab.preflight import LAUNCHED_BY
@@ -26,12 +27,12 @@ TORCHRUN = {
 def refused(recipe, monkeypatch, capfd):
     """What is said of an environment."""
 
-    def fit(environment, *words):
+    def launch(environment, *words, command="fit"):
         monkeypatch.delenv(LAUNCHED_BY, raising=False)
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
         start = time.monotonic()
-        assert main(["fit", "--config", str(recipe), *words]) == 2
+        assert main([command, "--config", str(recipe), *words]) == 2
         assert time.monotonic() - start < 20
         assert not Path("runs").exists()
         error = capfd.readouterr().err
@@ -40,7 +41,7 @@ def refused(recipe, monkeypatch, capfd):
         assert line.startswith("visionlab: ")
         return line
 
-    return fit
+    return launch
 
 
 @pytest.mark.parametrize("left", [{"WORLD_SIZE": "2", "LOCAL_RANK": "0"}, {"RANK": "1"}, {"LOCAL_RANK": "1"}])
@@ -50,6 +51,13 @@ def test_what_a_launcher_left_behind_is_named(refused, left):
         f"unset {' '.join(sorted(left, key=['RANK', 'LOCAL_RANK', 'WORLD_SIZE'].index))}, or start it by torchrun"
         in line
     )
+
+
+@pytest.mark.parametrize("command", ["validate", "test"])
+def test_an_evaluation_is_told_too(refused, command, tmp_path):
+    weights = tmp_path / "weights.ckpt"
+    torch.save({}, weights)
+    assert "unset LOCAL_RANK" in refused({"LOCAL_RANK": "1"}, "--ckpt_path", str(weights), command=command)
 
 
 def test_a_port_that_is_taken_is_named(refused):
