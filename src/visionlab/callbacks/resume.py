@@ -95,8 +95,9 @@ class ExactResume(Callback):
         self.loaded = None
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
-        # Lightning 2.6.6 would not tell ReduceLROnPlateau at the end of an epoch that was continued
-        trainer.fit_loop.restarting = False
+        # Lightning 2.6.6 would not tell ReduceLROnPlateau at the end of an epoch that was continued, for it clears this
+        # after that; its setter would make it true wherever there is a max_steps
+        trainer.fit_loop._restarting = False
 
     def _obey_new_arguments(self, trainer: Trainer, saved: dict[str, Any]) -> None:
         for kind, now in self.built.items():
