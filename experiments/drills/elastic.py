@@ -7,6 +7,7 @@ Usage: uv run python experiments/drills/elastic.py [--count 5] [--short]
 """
 
 import argparse
+import contextlib
 import itertools
 import os
 import random
@@ -76,8 +77,9 @@ def lose_a_node(drill: Drill, count: int) -> list[tuple[str, str, bool]]:
     assert worlds() == {"2"}, worlds()
     for _ in range(count):
         for number in drill.alive():
-            if on_which(number) == "nodeb":
-                os.kill(number, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                if on_which(number) == "nodeb":
+                    os.kill(number, signal.SIGKILL)
         before = drill.steps()
         seconds = wait(lambda b=before: worlds() == {"1"} and drill.steps() > b, 300, drill.said)
         rows.append(("one of two nodes lost", f"one goes on after {seconds:.0f} s", drill.within(seconds, 30)))
@@ -96,8 +98,15 @@ def lose_a_node(drill: Drill, count: int) -> list[tuple[str, str, bool]]:
 
 
 def on_which(number: int) -> str:
-    """The host that a process runs on."""
-    inode = Path(f"/proc/{number}/ns/net").stat().st_ino
+    """The host that a process runs on.
+
+    Raises:
+        ProcessLookupError: if it has ended.
+    """
+    try:
+        inode = Path(f"/proc/{number}/ns/net").stat().st_ino
+    except FileNotFoundError as error:
+        raise ProcessLookupError(number) from error
     hosts = [name for name in ("nodea", "nodeb") if Path(f"/run/netns/{name}").stat().st_ino == inode]
     return hosts[0] if hosts else "neither"
 
