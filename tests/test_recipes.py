@@ -83,7 +83,10 @@ def test_a_recipe_runs_on_the_twin_of_its_data(recipe, twin, capsys):
     results = json.loads((run.folder / "results" / "test.json").read_text())
     monitored = f"test/{pkgutil.resolve_name(data['class_path']).monitor}"
     assert 0 <= results[monitored] <= (1 if pkgutil.resolve_name(data["class_path"]).mode == "max" else math.inf)
-    assert torch.tensor(list(results.values())).isfinite().all()
+    # a metric of objects of a size may be that of none
+    losses = [value for name, value in results.items() if name.count("/") == 1]
+    assert losses
+    assert all(map(math.isfinite, losses))
     assert torch.load(run.checkpoints / "last.ckpt", weights_only=True)["global_step"] == 2
     assert monitored in capsys.readouterr().out
 

@@ -73,7 +73,8 @@ def update(metrics, positions, size, padded=0):
         if padded and start + size >= len(positions):
             ids[-padded:] = PADDING
         found, targets, labels = ([images[i][part] for i in chosen] for part in range(3))
-        batch = {"images": [], "targets": targets, "labels": torch.stack(labels), "ids": ids}
+        pictures = [torch.zeros(3, SIDE, SIDE)] * len(chosen)
+        batch = {"images": pictures, "targets": targets, "labels": torch.stack(labels), "ids": ids}
         for metric in metrics.values():
             metric.update(found, batch)
 
@@ -92,10 +93,10 @@ def assert_same(ones, others):
                 np.testing.assert_array_equal(value.numpy(), other[key].numpy(), err_msg=f"{name} {key}")
 
 
-# positions, batch size, padding at the end
+# positions, batch size, padding at the end; one process has an image in which nothing is found, another has none
 SHARES = {
     1: [([*range(IMAGES)][::-1], 5, 0)],
-    2: [([12, 3, 4, 0, 1], 3, 2), ([2, *range(5, 12), 0, 1], 3, 0)],
+    2: [([0], 1, 0), ([12, 3, 4, 1, 2, *range(5, 12), 0, 1], 3, 2)],
     3: [([*range(6, IMAGES)], 4, 0), ([], 1, 0), ([5, 4, 3, 2, 1, 0, 7], 7, 1)],
 }
 

@@ -21,7 +21,7 @@ def evaluated(images, ancestors, protocol, **arguments):
         found, true = tensors(image["dt"]), tensors(image["gt"])
         prediction = {**found, "scores": torch.tensor([row[2] for row in image["dt"]], dtype=torch.float64)}
         target = {**true, "iscrowd": torch.tensor([row[2] for row in image["gt"]], dtype=torch.bool)}
-        batch = {"images": [], "targets": [target], "ids": torch.tensor([i])}
+        batch = {"images": [torch.zeros(3, 9, 9)], "targets": [target], "ids": torch.tensor([i])}
         if protocol == "challenge":
             labels = torch.full((1, len(ancestors)), torch.nan)
             for label, there in image["verified"].items():
@@ -167,4 +167,6 @@ def test_arguments_are_checked():
         OpenImagesAP(FLAT, "v2", "points")
     row = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64), "scores": torch.zeros(0)}
     with pytest.raises(ValueError, match="the challenge wants `labels`"):
-        OpenImagesAP(FLAT, "challenge").update([row], {"images": [], "targets": [row], "ids": torch.tensor([0])})
+        OpenImagesAP(FLAT, "challenge").update(
+            [row], {"images": [torch.zeros(3, 9, 9)], "targets": [row], "ids": torch.tensor([0])}
+        )

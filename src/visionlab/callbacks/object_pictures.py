@@ -1,6 +1,6 @@
 """Pictures of objects in images: what was true, and what was found."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,6 +8,7 @@ import numpy.typing as npt
 import wandb
 from lightning import LightningModule
 from PIL import Image
+from torch import Tensor
 
 from visionlab.batch import DetectionPredictions, DetectionTarget
 from visionlab.callbacks.predicting import predict_again
@@ -33,6 +34,15 @@ class Found(NamedTuple):
     image: npt.NDArray[np.uint8]
     target: DetectionTarget
     found: DetectionPredictions
+
+
+def worst_first(records: Mapping[str, Tensor]) -> npt.NDArray[np.int64]:
+    """The places of images in ``records``, the worst first: by what each alone is worth to the metrics (``..._score``,
+    their mean where there are several), images without objects last; those of the same worth by falling ``loss``.
+    """
+    scores = [score.double().numpy() for name, score in records.items() if name.endswith("_score")]
+    loss = records["loss"].double().numpy()
+    return np.lexsort((-loss, np.mean(scores, axis=0) if scores else np.zeros(len(loss))))
 
 
 def find(task: LightningModule, dataset: Any, indices: Sequence[int]) -> list[Found]:

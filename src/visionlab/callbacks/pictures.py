@@ -15,7 +15,7 @@ from torch import Tensor
 
 from visionlab.callbacks import mask_pictures
 from visionlab.callbacks.mask_pictures import beside_true_masks, mask_overlay, segment, true_masks
-from visionlab.callbacks.object_pictures import IMAGES, beside_truth, find, overlay, truths
+from visionlab.callbacks.object_pictures import IMAGES, beside_truth, find, overlay, truths, worst_first
 from visionlab.loggers import read_metrics
 from visionlab.pictures.colours import RIGHT, WRONG
 from visionlab.pictures.confusion import confusion
@@ -30,9 +30,10 @@ class Pictures(Callback):
     """Leaves pictures in the run folder, and in W&B.
 
     ``train_samples.png``: training images as fed to the net. ``<stage>_worst.png``: images by falling loss, with truth
-    and prediction; with objects, two pictures each, and fewer; with masks, by rising mean IoU of the image, four
-    pictures each, the last of which shows what is wrong. ``<stage>_confusion.png``. ``curves.png``: losses and metrics
-    over the steps.
+    and prediction; with objects, two pictures each, fewer, and in the order of
+    :func:`visionlab.callbacks.object_pictures.worst_first`; with masks, by rising mean IoU of the image, four pictures
+    each, the last of which shows what is wrong. ``<stage>_confusion.png``. ``curves.png``: losses and metrics over the
+    steps.
 
     Args:
         folder: the run folder.
@@ -97,7 +98,7 @@ class Pictures(Callback):
 
     def _draw_objects(self, trainer: Trainer, task: Any, stage: str) -> None:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        worst = task.records["loss"].argsort(descending=True, stable=True)[:IMAGES].tolist()
+        worst = worst_first(task.records)[:IMAGES].tolist()
         indices = [int(task.records["ids"][i]) for i in worst]
         found = find(task, data.datasets[stage], indices)
         captions = [

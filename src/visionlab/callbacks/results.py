@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,15 @@ from torch import Tensor
 class WriteResults(Callback):
     """Writes what each evaluation found into the run folder.
 
-    - ``results/<stage>.json``: the scalars.
+    - ``results/<stage>.json``: the scalars; null where there was nothing to score.
     - ``results/<stage>_per_class.csv``: the vectors whose names end in ``_per_class``.
     - ``results/<stage>_<name>.csv``: each other vector, and each matrix. The columns of a ``(C, C)`` matrix are the
       classes, others are numbered; its rows are named by class, as are those of one whose name ends in ``_per_class``.
       Where two protocols have one of the same name, theirs stands before it.
     - ``per_image/<stage>.csv``: a row an image, with its id in the data set, its loss, and whatever the metrics keep
       about it.
+    - ``predictions/<stage>/``: the objects that were found, in the files that the data set's own evaluation reads; not
+      of the validations within training.
 
     Args:
         folder: the run folder.
@@ -42,7 +45,8 @@ class WriteResults(Callback):
         folder = self.folder / "results"
         folder.mkdir(parents=True, exist_ok=True)
         scalars = {name: float(value) for name, value in results.items() if value.ndim == 0}
-        (folder / f"{stage}.json").write_text(json.dumps(scalars, indent=2) + "\n")
+        valid = {name: None if math.isnan(value) else value for name, value in scalars.items()}  # JSON has no NaN
+        (folder / f"{stage}.json").write_text(json.dumps(valid, indent=2) + "\n")
         classes = list(data.classes)
         per_class: dict[str, list[Any]] = {}
         matrices = [name.split("/")[-1] for name, value in results.items() if value.ndim > 0]
@@ -64,6 +68,9 @@ class WriteResults(Callback):
             per_image = self.folder / "per_image"
             per_image.mkdir(exist_ok=True)
             _write_csv(per_image / f"{stage}.csv", {"id": ids, **columns})
+            if task.found:
+                folder, found = self.folder / "predictions" / stage, list(task.found.values())
+                data.write_predictions(folder, stage, found, ids, data.label_map)
 
 
 def _columns(name: str, value: Tensor, classes: list[str]) -> dict[str, list[Any]]:

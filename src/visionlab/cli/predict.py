@@ -14,9 +14,10 @@ HELP = """usage: visionlab predict RUN IMAGE... [--output DIR] [--ckpt_path FILE
 Predicts image files, and all images in folders, with a run's best weights, or those of a checkpoint.
 
   --output DIR      where to write predictions.csv (image,rank,class,score: the five best classes of each image; or
-                    image,class,score,left,top,right,bottom: the objects found, in pixels; or image,class,pixels,share,
-                    with masks/<image>.png of the data set's own ids, those of VOC in the layout of its server) and
-                    pictures of the images with their predictions (RUN/predictions)
+                    image,class,score,left,top,right,bottom: the objects found, in pixels; or image,class,pixels,share)
+                    and pictures of the images with their predictions (RUN/predictions). Of objects also the files that
+                    the data set's own evaluation reads, in which images go by the names of their files; of masks
+                    masks/<image>.png, of the data set's own ids, those of VOC in the layout of its server
   --ckpt_path FILE  other weights than the run's best
 """
 
@@ -66,7 +67,7 @@ def image_files(paths: list[Path]) -> Iterator[Path]:
 
 
 def predict(run: Run, checkpoint: Path, paths: list[Path], output: Path) -> list[str]:
-    """Predict image files; writes ``predictions.csv`` and pictures to ``output``.
+    """Predict image files; writes ``predictions.csv``, pictures, and the data set's own files of objects to ``output``.
 
     Returns:
         A message for each file that could not be read.
@@ -78,6 +79,7 @@ def predict(run: Run, checkpoint: Path, paths: list[Path], output: Path) -> list
     from visionlab.data.images import read_image
     from visionlab.data.mask_files import write_masks
     from visionlab.load import load
+    from visionlab.metrics.by_objects import Table, joined
     from visionlab.tasks.detection import Detection
     from visionlab.tasks.segmentation import Segmentation
 
@@ -91,6 +93,8 @@ def predict(run: Run, checkpoint: Path, paths: list[Path], output: Path) -> list
         check_stems(paths)
     output.mkdir(parents=True, exist_ok=True)
     unreadable: list[str] = []
+    tables: list[Table] = []
+    names: list[str] = []
     with (output / "predictions.csv").open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(form.header)
@@ -107,13 +111,17 @@ def predict(run: Run, checkpoint: Path, paths: list[Path], output: Path) -> list
             predictions = loaded.predict(images)
             writer.writerows(form.rows(read, predictions, loaded.class_names))
             if isinstance(form, Masks):
-                names = [path.stem for path in read]
-                write_masks(
-                    output / loaded.data.masks_folder, zip(names, predictions, strict=True), loaded.data.label_map
-                )
+                stems = [path.stem for path in read]
+                folder = output / loaded.data.masks_folder
+                write_masks(folder, zip(stems, predictions, strict=True), loaded.label_map)
+            elif isinstance(form, Objects):
+                tables += form.tables(images, predictions)
+                names += [path.stem for path in read]
             originals = [read_image(path, 3) for path in read]
             sheet = form.sheet(originals, predictions, loaded.class_names)
             sheet.save(output / f"predictions_{number}.png")
+    if tables:
+        loaded.data.write_predictions(output, "test", [joined(tables)], names, loaded.label_map)
     print(f"{len(paths) - len(unreadable)} of {len(paths)} images predicted into {output}")
     return unreadable
 

@@ -8,6 +8,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from visionlab.batch import DetectionPredictions
+from visionlab.metrics.by_objects import Part, Table, found_rows
+from visionlab.metrics.openimages import with_size
 from visionlab.pictures.detections import detected
 from visionlab.pictures.grids import grid
 from visionlab.pictures.masks import semantic
@@ -73,6 +76,15 @@ class Objects:
     def sheet(self, images: Images, predictions: Any, classes: Sequence[str]) -> Image.Image:
         drawn = [detected(image, found, classes, side=CELL) for image, found in zip(images, predictions, strict=True)]
         return grid([np.asarray(one) for one in drawn], columns=4, cell=CELL)
+
+    def tables(self, images: Images, predictions: Sequence[DetectionPredictions]) -> Iterator[Table]:
+        """What was found in each image, for :meth:`visionlab.data.base.DataModule.write_predictions`."""
+        for image, found in zip(images, predictions, strict=True):
+            parts: list[Part] = ["xywh", *(part for part in BESIDE_BOXES if part in found)]
+            yield with_size(found_rows(found, *parts), *image.shape[:2])
+
+
+BESIDE_BOXES: tuple[Part, ...] = ("masks", "keypoints")
 
 
 class Masks:

@@ -11,8 +11,10 @@ import numpy.typing as npt
 from lightning import LightningDataModule
 from torchmetrics import Metric
 
+from visionlab.data.predictions import LabelMap
 from visionlab.data.sample import Sample
 from visionlab.data.sampling import EvalBatches, Keys, Loader, TrainBatches
+from visionlab.metrics.by_objects import Table
 
 Split = Literal["train", "val", "test"]
 
@@ -108,6 +110,22 @@ class DataModule(LightningDataModule, ABC):
     def label_map(self) -> list[dict[str, int | str]]:
         """One ``{id, index, name}`` a class: the data set's own id, our contiguous label, and the name."""
         return [{"id": i, "index": i, "name": name} for i, name in enumerate(self.classes)]
+
+    def write_predictions(
+        self, folder: Path, split: Split, found: Sequence[Table], names: Sequence[str], label_map: LabelMap
+    ) -> None:
+        """Write the objects that were found in images in the files that the data set's own evaluation reads. There are
+        none unless a subclass says so.
+
+        Args:
+            folder: of the files.
+            split: that the images are of.
+            found: the same objects, with some of their parts each
+                (:func:`visionlab.metrics.by_objects.found_rows`), and ``images``, the places of their images in
+                ``names``.
+            names: what the data set calls the images.
+            label_map: of the data that was trained on; this data may not be there to ask.
+        """
 
     def setup(self, stage: str) -> None:
         splits: dict[str, tuple[Split, ...]] = {

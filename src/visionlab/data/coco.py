@@ -5,6 +5,8 @@ Detection, instances and keypoints are scored by COCO's average precision, segme
 """
 
 from abc import abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -26,8 +28,10 @@ from visionlab.data.layouts.coco import (
     Year,
     open_split,
 )
+from visionlab.data.predictions import LabelMap, write_coco
 from visionlab.data.sample import Records
 from visionlab.metrics.boundaries import BoundaryF
+from visionlab.metrics.by_objects import Table
 from visionlab.metrics.coco import PCK, BoxAP, KeypointAP, MaskAP
 from visionlab.metrics.segmentation import Confusion
 
@@ -60,6 +64,12 @@ class COCO(DiskDataModule):
     def metrics(self) -> dict[str, Metric]:
         """None yet."""
         return {}
+
+    def write_predictions(
+        self, folder: Path, split: Split, found: Sequence[Table], names: Sequence[str], label_map: LabelMap
+    ) -> None:
+        """Write COCO's results, ``bbox.json``, ``segm.json`` and ``keypoints.json``."""
+        write_coco(folder, found, names, label_map)
 
 
 class COCOObjects(COCO):

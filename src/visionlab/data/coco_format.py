@@ -1,5 +1,6 @@
 """Any images with boxes in COCO's format (https://cocodataset.org/#format-data)."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from visionlab.data.base import Split
 from visionlab.data.disk import DiskDataModule
 from visionlab.data.layouts.coco import ObjectRecords, open_folder
 from visionlab.data.packed import Arrays
+from visionlab.data.predictions import LabelMap, write_coco
 from visionlab.data.sample import Records
+from visionlab.metrics.by_objects import Table
 from visionlab.metrics.coco import BoxAP
 
 
@@ -74,6 +77,12 @@ class COCOFormatDetection(DiskDataModule):
     def metrics(self) -> dict[str, Metric]:
         """COCO's average precision of boxes."""
         return {"coco_box": BoxAP(self.num_classes)}
+
+    def write_predictions(
+        self, folder: Path, split: Split, found: Sequence[Table], names: Sequence[str], label_map: LabelMap
+    ) -> None:
+        """Write COCO's results, ``bbox.json``."""
+        write_coco(folder, found, names, label_map)
 
     def records(self, split: Split) -> Records:
         """Open one split.

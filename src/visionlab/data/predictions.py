@@ -1,4 +1,4 @@
-"""Files of detections, as the data sets' own evaluations read them: written, and read back, by images' names.
+"""Files of detections, as the data sets' own evaluations read them: written, and read back.
 
 What is read back equals what was written to the last bit of its ``float32`` numbers, so the metrics of a file are those
 of the run that wrote it; only sides within 2**-29 pixels of 0 may move by as much in VOC's, which counts from 1. The
@@ -10,7 +10,7 @@ import csv
 import json
 import zlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,7 @@ import torch
 from pycocotools import mask as rle
 
 from visionlab.batch import DetectionPredictions
-
-ByName = Mapping[str, DetectionPredictions]
-"""What was found in each image, by what the data set calls it."""
+from visionlab.metrics.by_objects import Part, Table
 
 Sizes = Mapping[str, tuple[int, int]]
 """Height and width of each image, by name."""
@@ -31,35 +29,41 @@ LabelMap = Sequence[Mapping[str, int | str]]
 """``{id, index, name}`` of each class, as a data module gives it."""
 
 
-def write_coco(path: Path, predictions: ByName, label_map: LabelMap, kind: str) -> None:
-    """Write COCO's results (https://cocodataset.org/#format-results): a list of ``image_id``, ``category_id``,
-    ``score`` and one of ``bbox``, ``segmentation`` (compressed run lengths) and ``keypoints``.
+COCO_FILES: dict[str, Part] = {"bbox": "xywh", "segm": "masks", "keypoints": "keypoints"}
+"""The parts of objects, by what pycocotools calls their evaluation: each has a file, for with boxes beside masks or
+keypoints it takes their areas."""
+
+
+def write_coco(folder: Path, found: Sequence[Table], names: Sequence[str], label_map: LabelMap) -> None:
+    """Write COCO's results (https://cocodataset.org/#format-results), ``bbox.json``, ``segm.json`` and
+    ``keypoints.json``, whichever parts the objects have: lists of ``image_id``, ``category_id``, ``score`` and one of
+    ``bbox``, ``segmentation`` (compressed run lengths) and ``keypoints``.
 
     Args:
-        path: of the file.
-        predictions: by the ids of the images, in the file as whole numbers.
+        folder: of the files.
+        found: the same objects, with some of their parts each
+            (:func:`visionlab.metrics.by_objects.found_rows`), and ``images``, the places of their images in ``names``.
+        names: the ids of the images. What is no whole number, as the name of a file may be, is written as it is.
         label_map: of the data set.
-        kind: ``bbox``, ``segm`` or ``keypoints``. A file has one: with boxes beside masks or keypoints, pycocotools
-            takes their areas.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     ids = {entry["index"]: entry["id"] for entry in label_map}
-    rows: list[dict[str, Any]] = []
-    for name, found in predictions.items():
-        for i, (label, score) in enumerate(zip(found["labels"].tolist(), found["scores"].tolist(), strict=True)):
-            row = {"image_id": int(name), "category_id": ids[label], "score": score}
-            if kind == "bbox":
-                left, top, right, bottom = found["boxes"][i].tolist()
-                row["bbox"] = [left, top, right - left, bottom - top]
-            elif kind == "segm":
-                coded = rle.encode(np.asfortranarray(found["masks"][i].cpu().numpy()))
-                row["segmentation"] = {"size": coded["size"], "counts": coded["counts"].decode("ascii")}
+    for kind, part, table in _parts(COCO_FILES, found):
+        rows: list[dict[str, Any]] = []
+        for image, label, score, value in zip(*_columns(table, "images", "labels", "scores", part), strict=True):
+            name = names[image]
+            row = {"image_id": int(name) if name.isdecimal() else name, "category_id": ids[label], "score": score}
+            if part == "xywh":
+                row["bbox"] = value
+            elif part == "masks":
+                row["segmentation"] = {"size": value["size"], "counts": value["counts"].decode("ascii")}
             else:
-                row["keypoints"] = found["keypoints"][i].flatten().tolist()
+                row["keypoints"] = [number for point in value for number in point]
             rows.append(row)
-    path.write_text(json.dumps(rows))
+        (folder / f"{kind}.json").write_text(json.dumps(rows))
 
 
-def read_coco(path: Path, label_map: LabelMap) -> dict[str, DetectionPredictions]:
+def read_coco(path: Path, label_map: LabelMap) -> "FoundByName":
     """Read what :func:`write_coco` writes, or any list of results; images without a detection are not in it.
 
     Boxes are 0 where the file has none.
@@ -80,36 +84,39 @@ def read_coco(path: Path, label_map: LabelMap) -> dict[str, DetectionPredictions
             left, top, width, height = row["bbox"]
             one["box"] = [left, top, left + width, top + height]
         if "segmentation" in row:
-            one["mask"] = rle.decode(row["segmentation"])
+            one["mask"] = row["segmentation"]
         if "keypoints" in row:
             one["keypoints"] = np.reshape(row["keypoints"], (-1, 3))
         by_image[str(row["image_id"])].append(one)
-    return {name: _together(found) for name, found in by_image.items()}
+    return FoundByName(by_image)
 
 
-def write_voc(folder: Path, predictions: ByName, label_map: LabelMap, set_name: str, competition: int = 3) -> None:
-    """Write VOC's results of detection (development kit of 2012, section 8.2): ``comp3_det_test_<class>.txt`` with a
+def write_voc(
+    folder: Path, found: Table, names: Sequence[str], label_map: LabelMap, set_name: str, competition: int = 4
+) -> None:
+    """Write VOC's results of detection (development kit of 2012, section 8.2): ``comp4_det_test_<class>.txt`` with a
     line ``image score xmin ymin xmax ymax`` for each box, in pixels counted from 1, those on the border included.
 
     Args:
         folder: of the files, one a class.
-        predictions: by the names of the images.
+        found: the objects, with their boxes, and ``images``, the places of their images in ``names``.
+        names: of the images.
         label_map: of the data set.
         set_name: ``test``, ``val``, ...
-        competition: 3 if only VOC's images were trained on, else 4.
+        competition: 3 if only VOC's images were trained on; 4 if others were too, as ImageNet's by most backbones.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    lines: dict[int, list[str]] = defaultdict(list)
+    for image, label, score, box in zip(*_columns(found, "images", "labels", "scores", "xywh"), strict=True):
+        left, top, width, height = box
+        sides = (left + 1, top + 1, left + width, top + height)
+        lines[label].append(" ".join([names[image], repr(score), *map(repr, sides)]) + "\n")
     for entry in label_map:
-        lines = []
-        for name, found in predictions.items():
-            rows = zip(found["boxes"].tolist(), found["scores"].tolist(), found["labels"].tolist(), strict=True)
-            for (left, top, right, bottom), score, label in rows:
-                if label == entry["index"]:
-                    lines.append(f"{name} {score!r} {left + 1!r} {top + 1!r} {right!r} {bottom!r}\n")
-        (folder / f"comp{competition}_det_{set_name}_{entry['name']}.txt").write_text("".join(lines))
+        path = folder / f"comp{competition}_det_{set_name}_{entry['name']}.txt"
+        path.write_text("".join(lines[int(entry["index"])]))
 
 
-def read_voc(folder: Path, label_map: LabelMap, set_name: str, competition: int = 3) -> dict[str, DetectionPredictions]:
+def read_voc(folder: Path, label_map: LabelMap, set_name: str, competition: int = 4) -> "FoundByName":
     """Read what :func:`write_voc` writes; images without a detection are not in it.
 
     Raises:
@@ -126,44 +133,46 @@ def read_voc(folder: Path, label_map: LabelMap, set_name: str, competition: int 
             score, left, top, right, bottom = map(float, parts[1:])
             one = {"label": entry["index"], "score": score, "box": [left - 1, top - 1, right, bottom]}
             by_image[parts[0]].append(one)
-    return {name: _together(found) for name, found in by_image.items()}
+    return FoundByName(by_image)
 
 
 COLUMNS = ("ImageID", "LabelName", "Score", "XMin", "XMax", "YMin", "YMax")
 MASK_COLUMNS = ("ImageID", "LabelName", "Score", "ImageWidth", "ImageHeight", "Mask")
 
 
-def write_openimages(
-    path: Path, predictions: ByName, label_map: LabelMap, sizes: Sizes, *, masks: bool = False
-) -> None:
-    """Write Open Images' table of boxes, normalised, or of masks (``oid_challenge_evaluation_utils.py`` of
-    tensorflow/models): a row a detection, with the columns :data:`COLUMNS` or :data:`MASK_COLUMNS`.
+OPENIMAGES_FILES: dict[str, Part] = {"boxes": "xywh", "masks": "masks"}
+
+
+def write_openimages(folder: Path, found: Sequence[Table], names: Sequence[str], label_map: LabelMap) -> None:
+    """Write Open Images' tables (``oid_challenge_evaluation_utils.py`` of tensorflow/models), a row an object:
+    ``boxes.csv``, normalised, with the columns :data:`COLUMNS`, and ``masks.csv``, with :data:`MASK_COLUMNS`, COCO's
+    compressed run lengths compressed by zlib and in base64; whichever parts the objects have.
 
     Args:
-        path: of the file.
-        predictions: by the ids of the images.
+        folder: of the files.
+        found: the same objects, with some of their parts each, ``images``, the places of their images in ``names``, and
+            the ``height`` and ``width`` of those.
+        names: the ids of the images.
         label_map: of the data set.
-        sizes: of the images.
-        masks: whether masks are written rather than boxes: as COCO's compressed run lengths, compressed by zlib and
-            in base64.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     ids = {entry["index"]: entry["id"] for entry in label_map}
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(MASK_COLUMNS if masks else COLUMNS)
-        for name, found in predictions.items():
-            height, width = sizes[name]
-            for i, (label, score) in enumerate(zip(found["labels"].tolist(), found["scores"].tolist(), strict=True)):
-                if masks:
-                    coded = rle.encode(np.asfortranarray(found["masks"][i].cpu().numpy()))["counts"]
-                    writer.writerow([name, ids[label], score, width, height, _to_text(coded)])
+    for kind, part, table in _parts(OPENIMAGES_FILES, found):
+        with (folder / f"{kind}.csv").open("w", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(COLUMNS if part == "xywh" else MASK_COLUMNS)
+            columns = _columns(table, "images", "labels", "scores", "height", "width", part)
+            for image, label, score, height, width, value in zip(*columns, strict=True):
+                row = [names[image], ids[label], score]
+                if part == "xywh":
+                    left, top, wide, high = value
+                    row += [left / width, (left + wide) / width, top / height, (top + high) / height]
                 else:
-                    left, top, right, bottom = found["boxes"][i].tolist()
-                    sides = (left / width, right / width, top / height, bottom / height)
-                    writer.writerow([name, ids[label], score, *sides])
+                    row += [width, height, _to_text(value["counts"])]
+                writer.writerow(row)
 
 
-def read_openimages(path: Path, label_map: LabelMap, sizes: Sizes) -> dict[str, DetectionPredictions]:
+def read_openimages(path: Path, label_map: LabelMap, sizes: Sizes) -> "FoundByName":
     """Read what :func:`write_openimages` writes; images without a detection are not in it. Masks come with the boxes
     around them.
 
@@ -185,13 +194,29 @@ def read_openimages(path: Path, label_map: LabelMap, sizes: Sizes) -> dict[str, 
                 size = [int(row["ImageHeight"]), int(row["ImageWidth"])]
                 coded = {"size": size, "counts": zlib.decompress(base64.b64decode(row["Mask"]))}
                 left, top, width, height = rle.toBbox(coded).tolist()
-                one |= {"mask": rle.decode(coded), "box": [left, top, left + width, top + height]}
+                one |= {"mask": coded, "box": [left, top, left + width, top + height]}
             else:
                 height, width = sizes[row["ImageID"]]
                 left, right, top, bottom = (float(row[name]) for name in COLUMNS[3:])
                 one["box"] = [left * width, top * height, right * width, bottom * height]
             by_image[row["ImageID"]].append(one)
-    return {name: _together(found) for name, found in by_image.items()}
+    return FoundByName(by_image)
+
+
+class FoundByName(Mapping[str, DetectionPredictions]):
+    """What was found in each image, by what the data set calls it. Masks are decoded when an image is asked for."""
+
+    def __init__(self, rows: Mapping[str, list[dict[str, Any]]]) -> None:
+        self.rows = dict(rows)
+
+    def __getitem__(self, name: str) -> DetectionPredictions:
+        return _together(self.rows[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
 
 
 def nothing_found() -> DetectionPredictions:
@@ -203,7 +228,19 @@ def _to_text(counts: bytes) -> str:
     return base64.b64encode(zlib.compress(counts, zlib.Z_BEST_COMPRESSION)).decode("ascii")
 
 
-def _together(rows: Iterable[Mapping[str, Any]]) -> DetectionPredictions:
+def _parts(files: Mapping[str, Part], found: Sequence[Table]) -> Iterator[tuple[str, Part, Table]]:
+    """Each kind of file, the part of objects that it holds, and the first table that has it."""
+    for kind, part in files.items():
+        table = next((one for one in found if part in one), None)
+        if table is not None:
+            yield kind, part, table
+
+
+def _columns(table: Table, *names: str) -> list[list[Any]]:
+    return [table[name].tolist() for name in names]
+
+
+def _together(rows: Sequence[Mapping[str, Any]]) -> DetectionPredictions:
     """The detections of one image, by falling score."""
     ordered = sorted(rows, key=lambda row: -row["score"])
 
@@ -216,7 +253,7 @@ def _together(rows: Iterable[Mapping[str, Any]]) -> DetectionPredictions:
         "labels": torch.from_numpy(column("label", np.int64)),
     }
     if "mask" in ordered[0]:
-        found["masks"] = torch.from_numpy(column("mask", np.uint8))
+        found["masks"] = torch.from_numpy(np.stack([rle.decode(row["mask"]) for row in ordered]))
     if "keypoints" in ordered[0]:
         found["keypoints"] = torch.from_numpy(column("keypoints", np.float32))
     return found

@@ -2,11 +2,12 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from pycocotools import mask as rle
 from torch import Tensor
 
 from visionlab.batch import DetectionPredictions, DetectionTarget
@@ -19,17 +20,27 @@ FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
+RLEs = npt.NDArray[np.object_]
+"""``(n,)`` of pycocotools' ``{"size": [height, width], "counts": bytes}``."""
+
+Part = Literal["xywh", "masks", "keypoints"]
+
 
 class ByObjects(ByImage):
     """A metric of what was found and what is there in each image: :class:`ByImage` with a table of each, of one row an
     object.
 
-    ``record`` keeps lists with a table an image. They are put together in the order of the images' ids, with a column
-    ``images``, the place of the image in that order, and go to ``evaluate_objects``. Everything is computed in numpy,
-    in ``float64``.
+    ``record`` keeps lists with a table an image, one of them ``found``. They are put together in the order of the
+    images' ids, with a column ``images``, the place of the image in that order, and go to ``evaluate_objects``.
+    Everything is computed in numpy, in ``float64``.
 
     Masks are kept as run lengths (:mod:`pycocotools.mask`).
+
+    Attributes:
+        found: what was found in all images, on all processes, at the last ``compute``; until ``reset``.
     """
+
+    found: Table
 
     @abstractmethod
     def evaluate_objects(self, tables: dict[str, Table], images: int) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -42,9 +53,15 @@ class ByObjects(ByImage):
 
     def evaluate(self, records: dict[str, Any]) -> dict[str, Tensor]:
         tables = {name: joined(entries) for name, entries in records.items() if isinstance(entries, list)}
+        self.found = tables["found"]
         metrics, by_image = self.evaluate_objects(tables, len(records["ids"]))
         self.records |= {name: torch.as_tensor(np.asarray(values)) for name, values in by_image.items()}
         return {name: torch.as_tensor(np.asarray(value)) for name, value in metrics.items()}
+
+    def reset(self) -> None:
+        """Forget every image, and what was found."""
+        super().reset()
+        self.found = {}
 
 
 def joined(tables: Sequence[Table]) -> Table:
@@ -54,11 +71,13 @@ def joined(tables: Sequence[Table]) -> Table:
     return {"images": np.repeat(np.arange(len(tables)), counts), **columns}
 
 
-def found_rows(predictions: DetectionPredictions, most: int | None = None) -> tuple[Table, IntArray]:
-    """The columns ``labels`` and ``scores`` of the objects found in an image, and which of the predictions they are.
+def found_rows(predictions: DetectionPredictions, *parts: Part, most: int | None = None) -> Table:
+    """The columns ``labels`` and ``scores`` of the objects found in an image, and some of ``xywh``, which are the left,
+    top, width and height of their boxes, ``masks``, as run lengths, and ``keypoints``.
 
     Args:
         predictions: in one image.
+        parts: which.
         most: how many are kept of each class: those of the highest scores, in their order; None for all.
     """
     scores, labels = as_float(predictions["scores"]), as_array(predictions["labels"])
@@ -66,7 +85,14 @@ def found_rows(predictions: DetectionPredictions, most: int | None = None) -> tu
     if most is not None:
         order = np.lexsort((-scores, labels))
         kept = np.sort(order[ranks(labels[order]) < most])
-    return {"labels": labels[kept], "scores": scores[kept]}, kept
+    rows: Table = {"labels": labels[kept], "scores": scores[kept]}
+    if "xywh" in parts:
+        rows["xywh"] = to_xywh(as_float(predictions["boxes"]))[kept]
+    if "masks" in parts:
+        rows["masks"] = encoded(as_array(predictions["masks"])[kept])
+    if "keypoints" in parts:
+        rows["keypoints"] = as_float(predictions["keypoints"])[kept]
+    return rows
 
 
 def true_rows(target: DetectionTarget) -> Table:
@@ -122,6 +148,14 @@ def scores_of_images(
 def to_xywh(boxes: FloatArray) -> FloatArray:
     """Left, top, width and height of left, top, right and bottom, ``(n, 4)`` each."""
     return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
+
+
+def encoded(masks: npt.NDArray[np.uint8]) -> RLEs:
+    """Run lengths of ``(n, H, W)``, which is of 0 and 1."""
+    rles = np.empty(len(masks), dtype=np.object_)
+    for i, mask in enumerate(masks):
+        rles[i] = rle.encode(np.asfortranarray(mask))
+    return rles
 
 
 def as_array(values: Tensor) -> npt.NDArray[Any]:

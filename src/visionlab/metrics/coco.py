@@ -11,9 +11,9 @@ from visionlab.metrics.by_objects import (
     Table,
     as_array,
     as_float,
+    encoded,
     found_rows,
     scores_of_images,
-    to_xywh,
     true_rows,
 )
 from visionlab.metrics.coco_evaluation import (
@@ -27,7 +27,7 @@ from visionlab.metrics.coco_evaluation import (
 )
 from visionlab.metrics.detection_errors import cost_of_errors
 from visionlab.metrics.keypoints import COCO_SIGMAS, correct_keypoints, extents, keypoint_overlap
-from visionlab.metrics.overlaps import Overlap, box_overlap, encoded, mask_areas, mask_overlap
+from visionlab.metrics.overlaps import Overlap, box_overlap, mask_areas, mask_overlap
 
 
 class _CocoAP(ByObjects):
@@ -87,7 +87,7 @@ class BoxAP(_CocoAP):
 
     def record(self, predictions: list[DetectionPredictions], batch: DetectionBatch) -> dict[str, list[Table]]:
         return {
-            "found": [_found(one, self.protocol, boxes=True) for one in predictions],
+            "found": [found_rows(one, "xywh", most=self.protocol.most[-1]) for one in predictions],
             "true": [true_rows(target) for target in batch["targets"]],
         }
 
@@ -116,7 +116,7 @@ class MaskAP(_CocoAP):
 
     def record(self, predictions: list[DetectionPredictions], batch: DetectionBatch) -> dict[str, list[Table]]:
         true = [{**true_rows(target), "masks": encoded(as_array(target["masks"]))} for target in batch["targets"]]
-        return {"found": [_found(one, self.protocol, masks=True) for one in predictions], "true": true}
+        return {"found": [found_rows(one, "masks", most=self.protocol.most[-1]) for one in predictions], "true": true}
 
     def evaluate_objects(self, tables: dict[str, Table], images: int) -> tuple[dict[str, Any], dict[str, Any]]:
         rows, true = tables["found"], tables["true"]
@@ -148,7 +148,7 @@ class KeypointAP(_CocoAP):
 
     def record(self, predictions: list[DetectionPredictions], batch: DetectionBatch) -> dict[str, list[Table]]:
         true = [{**true_rows(target), "keypoints": as_float(target["keypoints"])} for target in batch["targets"]]
-        found = [_found(one, self.protocol, keypoints=True) for one in predictions]
+        found = [found_rows(one, "keypoints", most=self.protocol.most[-1]) for one in predictions]
         for table in (*found, *true):
             if (given := table["keypoints"].shape[1:]) != (len(self.sigmas), 3):
                 raise ValueError(f"expected {len(self.sigmas)} keypoints of 3 numbers, one for each sigma, not {given}")
@@ -184,7 +184,7 @@ class PCK(ByObjects):
 
     def record(self, predictions: list[DetectionPredictions], batch: DetectionBatch) -> dict[str, list[Table]]:
         true = [{**true_rows(target), "keypoints": as_float(target["keypoints"])} for target in batch["targets"]]
-        found = [_found(one, OBJECTS, boxes=True, keypoints=True) for one in predictions]
+        found = [found_rows(one, "xywh", "keypoints", most=OBJECTS.most[-1]) for one in predictions]
         return {"found": found, "true": true}
 
     def evaluate_objects(self, tables: dict[str, Table], images: int) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -206,25 +206,6 @@ class PCK(ByObjects):
         by_image = [_share(correct[truth.images == image]) for image in range(images)]
         by_keypoint = [_share(column) for column in correct.T]
         return {"PCK": _share(correct), "PCK_per_keypoint": by_keypoint}, {"pck": by_image}
-
-
-def _found(
-    predictions: DetectionPredictions,
-    protocol: Protocol,
-    *,
-    boxes: bool = False,
-    masks: bool = False,
-    keypoints: bool = False,
-) -> Table:
-    """The rows of what was found in an image, with some of ``xywh``, ``masks`` and ``keypoints``."""
-    rows, kept = found_rows(predictions, protocol.most[-1])
-    if boxes:
-        rows["xywh"] = to_xywh(as_float(predictions["boxes"]))[kept]
-    if masks:
-        rows["masks"] = encoded(as_array(predictions["masks"])[kept])
-    if keypoints:
-        rows["keypoints"] = as_float(predictions["keypoints"])[kept]
-    return rows
 
 
 def _share(values: Any) -> float:

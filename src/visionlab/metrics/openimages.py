@@ -15,16 +15,15 @@ from visionlab.metrics.by_objects import (
     Table,
     as_array,
     as_float,
+    encoded,
     found_rows,
     scores_of_images,
-    to_xywh,
     true_rows,
 )
 from visionlab.metrics.overlaps import (
     Overlap,
     best_of_each,
     box_overlap,
-    encoded,
     mask_areas,
     mask_overlap,
     same_group,
@@ -71,9 +70,9 @@ class OpenImagesAP(ByObjects):
 
     def record(self, predictions: list[DetectionPredictions], batch: DetectionBatch) -> dict[str, list[Table]]:
         found, true = [], []
-        for one in predictions:
-            rows = {**found_rows(one)[0], "xywh": to_xywh(as_float(one["boxes"]))}
-            found.append(rows if self.of == "boxes" else {**rows, "masks": encoded(as_array(one["masks"]))})
+        for one, image in zip(predictions, batch["images"], strict=True):
+            rows = found_rows(one, "xywh") if self.of == "boxes" else found_rows(one, "xywh", "masks")
+            found.append(with_size(rows, *image.shape[1:]))
         for target in batch["targets"]:
             rows = true_rows(target)
             true.append(rows if self.of == "boxes" else {**rows, "masks": encoded(as_array(target["masks"]))})
@@ -108,6 +107,11 @@ class OpenImagesAP(ByObjects):
             {"mAP": mean_of_known(areas), "average_precision_per_class": areas},
             {f"{name}_{key}": values for key, values in by_image.items()},
         )
+
+
+def with_size(rows: Table, height: int, width: int) -> Table:
+    """With columns ``height`` and ``width``, of the image: the data set's own files have boxes in parts of it."""
+    return {**rows, "height": np.full(len(rows["labels"]), height), "width": np.full(len(rows["labels"]), width)}
 
 
 def expanded(rows: Table, ancestors: BoolArray) -> Table:

@@ -8,13 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from pycocotools import mask as rle
 
-from visionlab.metrics.by_objects import BoolArray, FloatArray, IntArray
-
-RLEs = npt.NDArray[np.object_]
-"""``(n,)`` of pycocotools' ``{"size": [height, width], "counts": bytes}``."""
+from visionlab.metrics.by_objects import BoolArray, FloatArray, IntArray, RLEs
 
 Overlap = Callable[[IntArray, IntArray], FloatArray]
 """Of pairs: which that were found, and which true ones, ``(p,)`` each, to their overlap, ``(p,)`` in [0, 1]. The pairs
@@ -120,14 +116,6 @@ def mask_areas(masks: RLEs) -> FloatArray:
     # pycocotools 2.0.11 puts the number of masks into a byte, which numpy 2 refuses from 256 on
     parts = [rle.area(masks[start : start + 255].tolist()) for start in range(0, len(masks), 255)]
     return np.concatenate([np.zeros(0), *parts])
-
-
-def encoded(masks: npt.NDArray[np.uint8]) -> RLEs:
-    """Run lengths of ``(n, H, W)``, which is of 0 and 1."""
-    rles = np.empty(len(masks), dtype=np.object_)
-    for i, mask in enumerate(masks):
-        rles[i] = rle.encode(np.asfortranarray(mask))
-    return rles
 
 
 def _intersection(boxes: FloatArray, others: FloatArray) -> Callable[[IntArray, IntArray], Any]:

@@ -29,7 +29,8 @@ def eleven_point_area(precision: FloatArray, recall: FloatArray) -> float:
     section 3.4.1.
 
     The recalls are the nearest floats to 0, 0.1, ..., 1, so 3 of 10 found reach 0.3. ``numpy.arange(0, 1.1, 0.1)``, by
-    which others compute this, has 0.30000000000000004, which they do not reach.
+    which others compute this, has 0.30000000000000004, which they do not reach; nor, by reports of its users, is the
+    fourth of MATLAB's ``0:0.1:1``, which the development kit goes over, the nearest float.
     """
     best = np.append(_best_from_here(precision), 0)
     return float(best[np.searchsorted(recall, np.arange(11) / 10)].sum() / 11)

@@ -11,13 +11,12 @@ from visionlab.metrics.by_objects import (
     IntArray,
     Table,
     as_array,
-    as_float,
+    encoded,
     found_rows,
     scores_of_images,
-    to_xywh,
     true_rows,
 )
-from visionlab.metrics.overlaps import best_of_each, box_overlap, encoded, mask_overlap, same_group, surest_of_each
+from visionlab.metrics.overlaps import best_of_each, box_overlap, mask_overlap, same_group, surest_of_each
 from visionlab.metrics.precision_recall import Area, average_precisions
 
 THRESHOLD = 0.5
@@ -70,13 +69,8 @@ class VOCAP(ByObjects):
         self.num_classes, self.area, self.of = num_classes, area, of
 
     def record(self, predictions: list[DetectionPredictions], batch: DetectionBatch) -> dict[str, list[Table]]:
-        found, true = [], []
-        for one in predictions:
-            rows, _ = found_rows(one)
-            if self.of == "boxes":
-                found.append({**rows, "xywh": to_xywh(as_float(one["boxes"]))})
-            else:
-                found.append({**rows, "masks": encoded(as_array(one["masks"]))})
+        found = [found_rows(one, "xywh" if self.of == "boxes" else "masks") for one in predictions]
+        true = []
         for target in batch["targets"]:
             rows = true_rows(target)
             rows["difficult"] = as_array(target["difficult"]) if "difficult" in target else np.zeros_like(rows["crowd"])

@@ -17,6 +17,7 @@ from torchmetrics import Metric
 
 from visionlab.batch import Step, to_unit
 from visionlab.metrics.by_image import ByImage
+from visionlab.metrics.by_objects import ByObjects, Table
 from visionlab.metrics.loss import Losses
 from visionlab.processes import gather
 
@@ -52,6 +53,8 @@ class Task(LightningModule, ABC):
 
     Attributes:
         records: what the last evaluation kept about each image, by name, ``(N, ...)``, in the order of ``ids``.
+        found: the objects that the metrics of the last evaluation were given, on all processes, by protocol, the places
+            of their images in the order of ``records``; empty in training, which keeps them for no one.
         results: by stage (``val``, ``test``), all that the last evaluation computed, by logged name: scalars, values by
             class, matrices.
         losses: the per-image losses of the evaluation that runs or ran last.
@@ -76,6 +79,7 @@ class Task(LightningModule, ABC):
         self.metrics: dict[str, Metric] = {}
         self.results: dict[str, dict[str, Tensor]] = {}
         self.records: dict[str, Tensor] = {}
+        self.found: dict[str, Table] = {}
         self.window: dict[str, Tensor] = {}
         self.window_batches = 0
         self.first_bad_step: Tensor | None = None
@@ -170,6 +174,8 @@ class Task(LightningModule, ABC):
         for protocol, metric in self.metrics.items():
             results |= {f"{stage}/{protocol}/{name}": value for name, value in metric.compute().items()}
         self.records = {}
+        wanted = self.metrics if self.trainer.state.fn != "fit" else {}
+        self.found = {protocol: metric.found for protocol, metric in wanted.items() if isinstance(metric, ByObjects)}
         for metric in (self.losses, *self.metrics.values()):
             if isinstance(metric, ByImage):
                 self.records |= metric.records
