@@ -7,9 +7,10 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from visionlab.cli import main
-from visionlab.preflight import LAUNCHED_BY
+from visionlab.preflight import LAUNCHED_BY, check_network
 
 HERE = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29999", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "NODE_RANK": "0"}
 TORCHRUN = {
@@ -26,12 +27,12 @@ TORCHRUN = {
 def refused(recipe, monkeypatch, capfd):
     """What is said of an environment."""
 
-    def fit(environment, *words):
+    def launch(environment, *words, command="fit"):
         monkeypatch.delenv(LAUNCHED_BY, raising=False)
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
         start = time.monotonic()
-        assert main(["fit", "--config", str(recipe), *words]) == 2
+        assert main([command, "--config", str(recipe), *words]) == 2
         assert time.monotonic() - start < 20
         assert not Path("runs").exists()
         error = capfd.readouterr().err
@@ -40,7 +41,7 @@ def refused(recipe, monkeypatch, capfd):
         assert line.startswith("visionlab: ")
         return line
 
-    return fit
+    return launch
 
 
 @pytest.mark.parametrize("left", [{"WORLD_SIZE": "2", "LOCAL_RANK": "0"}, {"RANK": "1"}, {"LOCAL_RANK": "1"}])
@@ -50,6 +51,13 @@ def test_what_a_launcher_left_behind_is_named(refused, left):
         f"unset {' '.join(sorted(left, key=['RANK', 'LOCAL_RANK', 'WORLD_SIZE'].index))}, or start it by torchrun"
         in line
     )
+
+
+@pytest.mark.parametrize("command", ["validate", "test"])
+def test_an_evaluation_is_told_too(refused, command, tmp_path):
+    weights = tmp_path / "weights.ckpt"
+    torch.save({}, weights)
+    assert "unset LOCAL_RANK" in refused({"LOCAL_RANK": "1"}, "--ckpt_path", str(weights), command=command)
 
 
 def test_a_port_that_is_taken_is_named(refused):
@@ -85,8 +93,6 @@ def test_a_network_interface_that_is_not_there_is_named(refused, variable, given
 
 @pytest.mark.parametrize("given", ["lo", "l", "=lo", "^nope"])
 def test_a_network_interface_that_nccl_would_take_is_right(monkeypatch, given):
-    from visionlab.preflight import check_network
-
     monkeypatch.setenv("NCCL_SOCKET_IFNAME", given)
     check_network()
 
@@ -97,7 +103,31 @@ def test_torchrun_that_would_begin_anew_after_a_failure_is_told(refused):
     assert "needs TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1" in line
 
 
-def test_a_recipe_that_wants_other_processes_than_torchrun_started_is_told(refused):
+@pytest.fixture
+def light(monkeypatch):
+    """Fails where torch would be imported."""
+    monkeypatch.setattr("visionlab.cli.fit._fit", lambda *_: pytest.fail("it was not seen before"))
+
+
+@pytest.mark.parametrize("variable", ["GLOO_SOCKET_IFNAME", "MASTER_PORT"])
+def test_what_the_processes_of_a_script_will_not_find_is_named_at_once(light, refused, variable):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        given = {"GLOO_SOCKET_IFNAME": "nope0", "MASTER_PORT": str(server.getsockname()[1])}[variable]
+        line = refused({"MASTER_ADDR": "127.0.0.1", variable: given}, "--trainer.devices", "2")
+    assert f"{variable} is {given}, " in line
+
+
+def test_a_later_process_does_not_mind_that_the_first_one_holds_the_port(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+        monkeypatch.setenv("MASTER_PORT", str(server.getsockname()[1]))
+        for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"):
+            with monkeypatch.context() as later:
+                later.setenv(name, "1")
+                check_network()
+
+
+def test_a_recipe_that_wants_other_processes_than_torchrun_started_is_told(light, refused):
     line = refused(TORCHRUN, "--trainer.devices", "4")
     assert "torchrun started 2 processes on each of 1 machines, but trainer.devices is 4" in line
 

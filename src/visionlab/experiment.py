@@ -35,7 +35,7 @@ from visionlab.callbacks.watch import Watch
 from visionlab.data.base import DataModule
 from visionlab.loggers import MetricsTable, open_wandb
 from visionlab.mistakes import explain
-from visionlab.preflight import check_network, processes_of_launcher
+from visionlab.preflight import check_network, check_processes
 from visionlab.processes import is_first
 from visionlab.run import Run
 from visionlab.signals import StopRequest
@@ -253,16 +253,8 @@ class Experiment(LightningCLI):
         Raises:
             ValueError: if the recipe says otherwise.
         """
-        started = processes_of_launcher(os.environ)
-        if started is None:
-            return {}
-        each, machines = started
-        if config["devices"] not in ("auto", -1, "-1", each, str(each)) or config["num_nodes"] not in (1, machines):
-            raise ValueError(
-                f"torchrun started {each} processes on each of {machines} machines, but trainer.devices is "
-                f"{config['devices']} and trainer.num_nodes {config['num_nodes']}: leave both out of the recipe"
-            )
-        return {"devices": each, "num_nodes": machines}
+        started = check_processes(config["devices"], config["num_nodes"])
+        return {} if started is None else {"devices": started[0], "num_nodes": started[1]}
 
     def _chosen_loggers(self, chosen: Any, run: Run | None) -> list[Logger]:
         if isinstance(chosen, Logger):

@@ -20,13 +20,18 @@ from visionlab.tasks.base import Task
 
 @dataclass(frozen=True)
 class Loaded:
-    """A task with its weights, in evaluation mode on the CPU; its data; and the names of its classes as it was trained
-    on them.
+    """A task with its weights, in evaluation mode on the CPU; its data; and the label map that it was trained with, one
+    ``{id, index, name}`` a class, for the data may not be there to ask.
     """
 
     task: Task
     data: DataModule
-    class_names: list[str]
+    label_map: list[dict[str, int | str]]
+
+    @property
+    def class_names(self) -> list[str]:
+        """By label."""
+        return [str(entry["name"]) for entry in self.label_map]
 
     @torch.inference_mode()
     def predict(self, images: Sequence[npt.NDArray[np.uint8]]) -> Any:
@@ -71,8 +76,8 @@ def load(folder: str | Path, checkpoint: Path | None = None) -> Loaded:
     path = run.best if checkpoint is None else checkpoint
     require_recipe(run.folder / "config.yaml")
     content = read_checkpoint(path)
-    names = [str(entry["name"]) for entry in content["label_map"]]
-    experiment = Experiment(["--config", str(run.folder / "config.yaml")], num_classes=len(names))
+    label_map = content["label_map"]
+    experiment = Experiment(["--config", str(run.folder / "config.yaml")], num_classes=len(label_map))
     experiment.model.load_state_dict(content["state_dict"])
     experiment.model.eval()
-    return Loaded(experiment.model, experiment.datamodule, names)
+    return Loaded(experiment.model, experiment.datamodule, label_map)

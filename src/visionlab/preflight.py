@@ -53,6 +53,32 @@ def check_launch(*, continues: bool) -> None:
         check_network()
 
 
+def check_processes(devices: int | str, nodes: int) -> tuple[int, int] | None:
+    """See that the trainer wants the processes that torchrun started, and that they can meet.
+
+    Args:
+        devices: of the trainer, on each node; "auto" or -1 leaves them open.
+        nodes: of the trainer; 1 leaves them open.
+
+    Returns:
+        The processes on each machine and the machines that torchrun started; None without torchrun.
+
+    Raises:
+        ValueError: if the trainer wants others; and as :func:`check_network`.
+    """
+    started = processes_of_launcher(os.environ)
+    if started is not None:
+        each, machines = started
+        if str(devices) not in ("auto", "-1", str(each)) or nodes not in (1, machines):
+            raise ValueError(
+                f"torchrun started {each} processes on each of {machines} machines, but trainer.devices is {devices} "
+                f"and trainer.num_nodes {nodes}: leave both out of the recipe"
+            )
+    elif str(devices).isdigit() and int(devices) * nodes > 1:
+        check_network()
+    return started
+
+
 def check_network() -> None:
     """See that the processes of a run can meet where the environment says.
 
@@ -67,8 +93,9 @@ def check_network() -> None:
     host, port = os.environ.get("MASTER_ADDR"), os.environ.get("MASTER_PORT")
     if host is not None:
         _resolve(host)
-    # under torchrun the agent may hold the port already, for its workers
-    hosts_store = os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0" == os.environ.get("NODE_RANK", "0")
+    # under torchrun the agent may hold the port already, for its workers, and elsewhere the first process
+    rank = next((os.environ[name] for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID") if name in os.environ), "0")
+    hosts_store = rank == "0" == os.environ.get("NODE_RANK", "0")
     if port is not None and hosts_store and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         _refuse_taken(port)
 

@@ -26,6 +26,7 @@ def test_results_go_where_their_shapes_say(tmp_path):
         tmp_path,
         {
             "box/AP": torch.tensor(0.5),
+            "box/AP_small": torch.tensor(torch.nan),
             "box/AP_per_class": torch.tensor([0.5, 0.25, 1]),
             "mask/AP_per_class": torch.tensor([1.0, 2, 3]),
             "pck/PCK_per_keypoint": torch.tensor([0.5, 1.0]),
@@ -35,7 +36,7 @@ def test_results_go_where_their_shapes_say(tmp_path):
             "box/confusion": torch.eye(3),
         },
     )
-    assert scalars == {"test/box/AP": 0.5}
+    assert scalars == {"test/box/AP": 0.5, "test/box/AP_small": None}  # NaN is no JSON
     assert tables == {
         "test_per_class.csv": [
             ["class", "box/AP_per_class", "mask/AP_per_class"],

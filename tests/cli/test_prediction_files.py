@@ -2,6 +2,7 @@
 processes."""
 
 import contextlib
+import csv
 import io
 import json
 import shutil
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
@@ -150,3 +152,23 @@ def test_any_number_of_processes_writes_the_same_files(fit, world):
     assert {name: value for name, value in after.items() if "coco" in name} == {
         name: value for name, value in numbers.items() if "coco" in name
     }
+
+
+def test_prediction_writes_them_by_the_names_of_files_without_the_data_set(twins):
+    shutil.copytree(twins("openimages"), "there")
+    text = RECIPE.replace("DATA", "openimages.OpenImagesDetection").replace("ROOT", "there")
+    net = "{class_path: tiny_detectors.TinyDetector, init_args: {score_thresh: 0.01}}"
+    Path("boxes.yaml").write_text(text.replace("{class_path: tiny_detectors.NearTruth}", net))
+    assert main(["fit", "--config", "boxes.yaml"]) == 0
+    shutil.rmtree("there")
+    pixels = np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8)
+    Image.fromarray(pixels).save("000a1249af2bc5f0.png")
+    assert main(["predict", "runs/boxes/0", "000a1249af2bc5f0.png", "--output", "out"]) == 0
+    with Path("out/predictions.csv").open(newline="") as table, Path("out/boxes.csv").open(newline="") as boxes:
+        mine, official_rows = list(csv.DictReader(table)), list(csv.DictReader(boxes))
+    assert {row["ImageID"] for row in official_rows} == {"000a1249af2bc5f0"}
+    assert len(mine) == len(official_rows) > 0
+    for one, other in zip(mine, official_rows, strict=True):
+        assert float(one["left"]) == pytest.approx(float(other["XMin"]) * 60, abs=0.006)
+        assert float(one["bottom"]) == pytest.approx(float(other["YMax"]) * 40, abs=0.006)
+        assert other["LabelName"].startswith("/m/")

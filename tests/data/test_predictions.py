@@ -1,7 +1,5 @@
-"""Files of detections: read back they are what was written, and their metrics are those of the run."""
+"""Files of detections: read back they are what was written. Of those of a run, see ``cli/test_prediction_files.py``."""
 
-import contextlib
-import io
 import json
 
 import numpy as np
@@ -9,14 +7,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
 from tiny_detectors import noisy
 from visionlab.data import predictions as files
-from visionlab.data.coco import COCOInstances, COCOKeypoints
-from visionlab.data.openimages import OpenImagesDetection
-from visionlab.data.voc import VOCDetection
 from visionlab.metrics.by_objects import found_rows, joined
 from visionlab.metrics.openimages import with_size
 
@@ -31,86 +24,35 @@ def table(found, sizes=None):
     return joined(rows), list(found)
 
 
-def scored(data, found_by_name):
-    metrics = data.metrics()
-    data.setup("test")
-    dataset = data.datasets["test"]
-    for batch in data.test_dataloader():
-        found = [
-            found_by_name(dataset.name(i), target)
-            for i, target in zip(batch["ids"].tolist(), batch["targets"], strict=True)
-        ]
-        for metric in metrics.values():
-            metric.update(found, batch)
-    return {f"{p}/{name}": value for p, metric in metrics.items() for name, value in metric.compute().items()}
+def test_cocos_masks_and_keypoints_are_read_back_as_they_were(tmp_path):
+    generator = np.random.default_rng(0)
+    true = {
+        "boxes": torch.tensor([[1.0, 2, 30, 40], [5, 5, 9, 9]]),
+        "labels": torch.tensor([1, 0]),
+        "masks": torch.from_numpy(generator.integers(0, 2, (2, 50, 60), np.uint8)),
+        "keypoints": torch.from_numpy(generator.uniform(0, 50, (2, 17, 3))).float(),
+    }
+    found = noisy(true, generator, 2)
+    nothing = noisy({name: values[:0] for name, values in true.items()}, generator, 2)
+    rows, names = table({"7": found, "a name": found, "9": nothing})
+    files.write_coco(tmp_path, [rows], names, LABEL_MAP)
+    for kind, parts in {"bbox": {"boxes"}, "segm": {"masks"}, "keypoints": {"keypoints"}}.items():
+        back = files.read_coco(tmp_path / f"{kind}.json", LABEL_MAP)
+        assert list(back) == ["7", "a name"]
+        for one in back.values():
+            for name in {"scores", "labels", *parts}:
+                assert torch.equal(one[name], found[name]), (kind, name)
+    assert {row["image_id"] for row in json.loads((tmp_path / "segm.json").read_text())} == {7, "a name"}
 
 
-def run_of(data):
-    """The metrics of a run, what it found, by name, and the sizes of the images."""
-    generator, found, sizes = np.random.default_rng(0), {}, {}
-
-    def find(name, target):
-        found[name] = noisy(target, generator, data.num_classes)
-        return found[name]
-
-    metrics = scored(data, find)
-    dataset = data.datasets["test"]
-    for i in range(len(dataset)):
-        sizes[dataset.name(i)] = dataset.image(i).shape[:2]
-    return metrics, found, sizes
-
-
-def assert_same(metrics, others):
-    for name, value in metrics.items():
-        np.testing.assert_array_equal(value.numpy(), others[name].numpy(), err_msg=name)
-
-
-@pytest.mark.parametrize(("module", "kinds"), [(COCOInstances, ("bbox", "segm")), (COCOKeypoints, ("keypoints",))])
-def test_cocos_files_have_the_metrics_of_the_run_and_of_pycocotools(twins, tmp_path, module, kinds):
-    root = twins("coco")
-    data = module(str(root), batch_size=4, num_workers=0)
-    metrics, found, _ = run_of(data)
-    rows, names = table(found)
-    files.write_coco(tmp_path, [rows], names, data.label_map)
-    for kind in kinds:
-        path = tmp_path / f"{kind}.json"
-        back = files.read_coco(path, data.label_map)
-        protocol = {"bbox": "coco_box", "segm": "coco_mask", "keypoints": "coco_keypoint"}[kind]
-        with contextlib.redirect_stdout(io.StringIO()):
-            name = "person_keypoints" if kind == "keypoints" else "instances"
-            truth = COCO(root / "annotations" / f"{name}_val2017.json")
-            evaluation = COCOeval(truth, truth.loadRes(str(path)), kind)
-            evaluation.evaluate()
-            evaluation.accumulate()
-            evaluation.summarize()
-        values = [value for name, value in metrics.items() if name.startswith(f"{protocol}/")]
-        official = [float(value) for value in values[: len(evaluation.stats)]]
-        np.testing.assert_allclose(np.nan_to_num(official, nan=-1), evaluation.stats, atol=1e-12, rtol=0)
-        assert official[0] > 0.1
-        for image, one in back.items():
-            for key in one.keys() - ({"boxes"} if kind != "bbox" else set()):
-                assert torch.equal(one[key], found[image][key]), (image, key)
-        assert back.keys() == {image for image, one in found.items() if len(one["labels"])}
-
-
-def test_vocs_files_have_the_metrics_of_the_run(twins, tmp_path):
-    data = VOCDetection(str(twins("voc")), batch_size=4, num_workers=0)
-    metrics, found, _ = run_of(data)
-    assert 0 < metrics["voc07_11pt/mAP"] < 1
-    files.write_voc(tmp_path, *table(found), data.label_map, "test")
-    assert len(list(tmp_path.glob("comp4_det_test_*.txt"))) == 20
-    back = files.read_voc(tmp_path, data.label_map, "test")
-    assert_same(metrics, scored(data, lambda name, _: back.get(name, files.nothing_found())))
-
-
-def test_open_images_files_have_the_metrics_of_the_run(twins, tmp_path):
-    data = OpenImagesDetection(str(twins("openimages")), batch_size=4, num_workers=0)
-    metrics, found, sizes = run_of(data)
-    assert 0 < metrics["v2/mAP"] < 1
-    rows, names = table(found, sizes)
-    files.write_openimages(tmp_path, [rows], names, data.label_map)
-    back = files.read_openimages(tmp_path / "boxes.csv", data.label_map, sizes)
-    assert_same(metrics, scored(data, lambda name, _: back.get(name, files.nothing_found())))
+def test_nothing_found_at_all_makes_files_too(tmp_path):
+    rows, names = table({"7": files.nothing_found()}, {"7": (HEIGHT, WIDTH)})
+    files.write_coco(tmp_path, [rows], names, LABEL_MAP)
+    files.write_openimages(tmp_path, [rows], names, LABEL_MAP)
+    files.write_voc(tmp_path, rows, names, LABEL_MAP, "val")
+    assert len(files.read_coco(tmp_path / "bbox.json", LABEL_MAP)) == 0
+    assert len(files.read_openimages(tmp_path / "boxes.csv", LABEL_MAP, {})) == 0
+    assert len(files.read_voc(tmp_path, LABEL_MAP, "val")) == 0
 
 
 # all float32 boxes of images, not only round ones

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor
 class WriteResults(Callback):
     """Writes what each evaluation found into the run folder.
 
-    - ``results/<stage>.json``: the scalars.
+    - ``results/<stage>.json``: the scalars; null where there was nothing to score.
     - ``results/<stage>_per_class.csv``: the vectors whose names end in ``_per_class``.
     - ``results/<stage>_<name>.csv``: each other vector, and each matrix. The columns of a ``(C, C)`` matrix are the
       classes, others are numbered; its rows are named by class, as are those of one whose name ends in ``_per_class``.
@@ -44,7 +45,8 @@ class WriteResults(Callback):
         folder = self.folder / "results"
         folder.mkdir(parents=True, exist_ok=True)
         scalars = {name: float(value) for name, value in results.items() if value.ndim == 0}
-        (folder / f"{stage}.json").write_text(json.dumps(scalars, indent=2) + "\n")
+        valid = {name: None if math.isnan(value) else value for name, value in scalars.items()}  # JSON has no NaN
+        (folder / f"{stage}.json").write_text(json.dumps(valid, indent=2) + "\n")
         classes = list(data.classes)
         per_class: dict[str, list[Any]] = {}
         matrices = [name.split("/")[-1] for name, value in results.items() if value.ndim > 0]
@@ -67,7 +69,8 @@ class WriteResults(Callback):
             per_image.mkdir(exist_ok=True)
             _write_csv(per_image / f"{stage}.csv", {"id": ids, **columns})
             if task.found:
-                data.write_predictions(self.folder / "predictions" / stage, stage, list(task.found.values()), ids)
+                folder, found = self.folder / "predictions" / stage, list(task.found.values())
+                data.write_predictions(folder, stage, found, ids, data.label_map)
 
 
 def _columns(name: str, value: Tensor, classes: list[str]) -> dict[str, list[Any]]:

@@ -3,7 +3,9 @@
 import argparse
 from pathlib import Path
 
+from visionlab import slurm
 from visionlab.cli.options import read_request, require_checkpoint
+from visionlab.preflight import check_launch
 from visionlab.run import Run
 
 HELP = """usage: visionlab {command} RUN [--ckpt_path FILE] [--KEY VALUE ...]
@@ -31,6 +33,8 @@ def main(argv: list[str]) -> int:
             raise ValueError("which weights? Give a run folder, or --ckpt_path FILE")
         given = str(request.run.best)
     checkpoint = require_checkpoint(given)
+    check_launch(continues=True)  # an evaluation that is started again loses nothing
+    slurm.check_launch()
 
     from visionlab.cli.table import results_table
     from visionlab.experiment import Experiment

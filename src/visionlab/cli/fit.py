@@ -14,7 +14,7 @@ import yaml
 
 from visionlab import slurm
 from visionlab.cli.options import Request, read_request, refuse_address
-from visionlab.preflight import check_launch
+from visionlab.preflight import check_launch, check_processes
 from visionlab.run import Run, find_unfinished
 from visionlab.signals import ASKING_TO_STOP, StopRequest
 
@@ -58,7 +58,9 @@ def main(argv: list[str]) -> int:
     check_launch(continues=options.resume is not None)
     slurm.check_launch()
     if (asked := _devices_and_nodes(recipe.args)) is not None:
-        slurm.check_tasks(*asked)  # the trainer is asked too, half a minute later
+        # the trainer is asked too, half a minute later
+        slurm.check_tasks(*asked)
+        check_processes(*asked)
     return _fit(recipe, options.runs, options.resume, request_to_stop)
 
 

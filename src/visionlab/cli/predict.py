@@ -109,7 +109,7 @@ def predict(run: Run, checkpoint: Path, paths: list[Path], output: Path) -> list
             sheet = form.sheet(originals, predictions, loaded.class_names)
             sheet.save(output / f"predictions_{number}.png")
     if tables:
-        loaded.data.write_predictions(output, "test", [joined(tables)], names)
+        loaded.data.write_predictions(output, "test", [joined(tables)], names, loaded.label_map)
     print(f"{len(paths) - len(unreadable)} of {len(paths)} images predicted into {output}")
     return unreadable
 

@@ -79,11 +79,11 @@ class Objects:
     def tables(self, images: Images, predictions: Sequence[DetectionPredictions]) -> Iterator[Table]:
         """What was found in each image, for :meth:`visionlab.data.base.DataModule.write_predictions`."""
         for image, found in zip(images, predictions, strict=True):
-            parts: list[Part] = ["xywh", *(part for part in MORE if part in found)]
+            parts: list[Part] = ["xywh", *(part for part in BESIDE_BOXES if part in found)]
             yield with_size(found_rows(found, *parts), *image.shape[:2])
 
 
-MORE: tuple[Part, ...] = ("masks", "keypoints")
+BESIDE_BOXES: tuple[Part, ...] = ("masks", "keypoints")
 
 CELL = 384
 """Pixels on the longer side of an image whose objects are drawn."""

@@ -15,13 +15,13 @@ def results_table(title: str, run: Run, stage: str, net: str) -> str:
         net: the name of the first column.
     """
     folder = run.folder / "results"
-    columns: dict[str, dict[str, float]] = {net: json.loads((folder / f"{stage}.json").read_text())}
+    columns: dict[str, dict[str, float | None]] = {net: json.loads((folder / f"{stage}.json").read_text())}
     baselines = folder / f"{stage}_baselines.json"
     if baselines.exists():
         columns |= json.loads(baselines.read_text())
     names = list(columns[net])
     head = ["", *columns]
-    body = [[name, *(f"{values[name]:.4f}" if name in values else "" for values in columns.values())] for name in names]
+    body = [[name, *(_cell(values, name) for values in columns.values())] for name in names]
     widths = [max(len(row[i]) for row in [head, *body]) for i in range(len(head))]
 
     def line(row: list[str]) -> str:
@@ -31,3 +31,10 @@ def results_table(title: str, run: Run, stage: str, net: str) -> str:
 
     rule = "-" * (sum(widths) + 2 * len(widths) - 2)
     return "\n".join(["", title, rule, line(head), *map(line, body), rule])
+
+
+def _cell(values: dict[str, float | None], name: str) -> str:
+    if name not in values:
+        return ""
+    value = values[name]
+    return "none" if value is None else f"{value:.4f}"

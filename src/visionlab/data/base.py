@@ -11,6 +11,7 @@ import numpy.typing as npt
 from lightning import LightningDataModule
 from torchmetrics import Metric
 
+from visionlab.data.predictions import LabelMap
 from visionlab.data.sample import Sample
 from visionlab.data.sampling import EvalBatches, Keys, Loader, TrainBatches
 from visionlab.metrics.by_objects import Table
@@ -114,7 +115,9 @@ class DataModule(LightningDataModule, ABC):
         """One ``{id, index, name}`` a class: the data set's own id, our contiguous label, and the name."""
         return [{"id": i, "index": i, "name": name} for i, name in enumerate(self.classes)]
 
-    def write_predictions(self, folder: Path, split: Split, found: Sequence[Table], names: Sequence[str]) -> None:
+    def write_predictions(
+        self, folder: Path, split: Split, found: Sequence[Table], names: Sequence[str], label_map: LabelMap
+    ) -> None:
         """Write the objects that were found in images in the files that the data set's own evaluation reads. There are
         none unless a subclass says so.
 
@@ -125,6 +128,7 @@ class DataModule(LightningDataModule, ABC):
                 (:func:`visionlab.metrics.by_objects.found_rows`), and ``images``, the places of their images in
                 ``names``.
             names: what the data set calls the images.
+            label_map: of the data that was trained on; this data may not be there to ask.
         """
 
     def setup(self, stage: str) -> None:

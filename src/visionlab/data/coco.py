@@ -29,7 +29,7 @@ from visionlab.data.layouts.coco import (
     Year,
     open_split,
 )
-from visionlab.data.predictions import write_coco
+from visionlab.data.predictions import LabelMap, write_coco
 from visionlab.data.sample import Records
 from visionlab.metrics.by_objects import Table
 from visionlab.metrics.coco import PCK, BoxAP, KeypointAP, MaskAP
@@ -64,9 +64,11 @@ class COCO(DiskDataModule):
         """None yet."""
         return {}
 
-    def write_predictions(self, folder: Path, split: Split, found: Sequence[Table], names: Sequence[str]) -> None:
+    def write_predictions(
+        self, folder: Path, split: Split, found: Sequence[Table], names: Sequence[str], label_map: LabelMap
+    ) -> None:
         """Write COCO's results, ``bbox.json``, ``segm.json`` and ``keypoints.json``."""
-        write_coco(folder, found, names, self.label_map)
+        write_coco(folder, found, names, label_map)
 
 
 class COCOObjects(COCO):

@@ -12,7 +12,7 @@ from visionlab.data.base import Split
 from visionlab.data.disk import DiskDataModule
 from visionlab.data.layouts.coco import ObjectRecords, open_folder
 from visionlab.data.packed import Arrays
-from visionlab.data.predictions import write_coco
+from visionlab.data.predictions import LabelMap, write_coco
 from visionlab.data.sample import Records
 from visionlab.metrics.by_objects import Table
 from visionlab.metrics.coco import BoxAP
@@ -78,9 +78,11 @@ class COCOFormatDetection(DiskDataModule):
         """COCO's average precision of boxes."""
         return {"coco_box": BoxAP(self.num_classes)}
 
-    def write_predictions(self, folder: Path, split: Split, found: Sequence[Table], names: Sequence[str]) -> None:
+    def write_predictions(
+        self, folder: Path, split: Split, found: Sequence[Table], names: Sequence[str], label_map: LabelMap
+    ) -> None:
         """Write COCO's results, ``bbox.json``."""
-        write_coco(folder, found, names, self.label_map)
+        write_coco(folder, found, names, label_map)
 
     def records(self, split: Split) -> Records:
         """Open one split.

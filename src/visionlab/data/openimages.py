@@ -13,7 +13,7 @@ from visionlab.data.disk import DiskDataModule
 from visionlab.data.layouts.openimages import OpenImages, Vocabulary
 from visionlab.data.layouts.openimages_classes import Classes
 from visionlab.data.layouts.openimages_records import Boxes, ImageLabels, Masks, MissingImages
-from visionlab.data.predictions import write_openimages
+from visionlab.data.predictions import LabelMap, write_openimages
 from visionlab.metrics.by_objects import Table
 from visionlab.metrics.classification import MultiLabel
 from visionlab.metrics.openimages import OpenImagesAP
@@ -61,9 +61,11 @@ class OpenImagesObjects(DiskDataModule):
         pairs = zip(*self._chosen_classes, strict=True)
         return [{"id": one, "index": i, "name": name} for i, (one, name) in enumerate(pairs)]
 
-    def write_predictions(self, folder: Path, split: Split, found: Sequence[Table], names: Sequence[str]) -> None:
+    def write_predictions(
+        self, folder: Path, split: Split, found: Sequence[Table], names: Sequence[str], label_map: LabelMap
+    ) -> None:
         """Write the tables that the challenges read, ``boxes.csv`` and ``masks.csv``."""
-        write_openimages(folder, found, names, self.label_map)
+        write_openimages(folder, found, names, label_map)
 
     @functools.cached_property
     def _chosen_classes(self) -> Classes:

@@ -18,7 +18,7 @@ from visionlab.data.base import Split
 from visionlab.data.disk import DiskDataModule
 from visionlab.data.layouts.voc import CLASSES, SEGMENTATION_CLASSES, ImageSet
 from visionlab.data.layouts.voc_records import open_boxes, open_images, open_instances, open_labels, open_masks
-from visionlab.data.predictions import write_voc
+from visionlab.data.predictions import LabelMap, write_voc
 from visionlab.data.sample import Records
 from visionlab.metrics.by_objects import Table
 from visionlab.metrics.classification import MultiLabel
@@ -150,9 +150,11 @@ class VOCDetection(_Voc):
             "voc10_area": VOCAP(len(CLASSES), monotone_area),
         }
 
-    def write_predictions(self, folder: Path, split: Split, found: Sequence[Table], names: Sequence[str]) -> None:
+    def write_predictions(
+        self, folder: Path, split: Split, found: Sequence[Table], names: Sequence[str], label_map: LabelMap
+    ) -> None:
         """Write VOC's results, ``comp4_det_<set>_<class>.txt``."""
-        write_voc(folder, found[0], names, self.label_map, self.sets[split][0].name)
+        write_voc(folder, found[0], names, label_map, self.sets[split][0].name)
 
 
 class VOCInstances(_Voc):
