@@ -114,9 +114,9 @@ def main(root: str, steps: int, net: str, short_side: int) -> None:
             trainer = experiment.start(Run.create(Path(folder), experiment.recipe), record=True)
             trainer.fit(task, datamodule=data)
     theirs, ours = turns.theirs[1:], turns.ours[1:]  # the first step warms up, and nothing is asked for after the last
-    ratios = sorted(a / b for a, b in zip(ours, theirs, strict=True))
+    ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
     print(f"torchvision {statistics.median(theirs):.3f} s a step, visionlab {statistics.median(ours):.3f} s")
-    print(f"ratio {statistics.median(ratios):.3f}, of the sums {sum(ours) / sum(theirs):.3f}, {len(ratios)} steps")
+    print(f"ratio {statistics.median(ratios):.3f} [{min(ratios):.2f}-{max(ratios):.2f}], {len(ratios)} steps")
 
 
 if __name__ == "__main__":

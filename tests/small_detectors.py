@@ -13,7 +13,7 @@ from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHe
 from torchvision.models.detection.keypoint_rcnn import KeypointRCNNHeads, KeypointRCNNPredictor
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.models.detection.retinanet import RetinaNetHead
-from torchvision.models.detection.ssd import SSD
+from torchvision.models.detection.ssd import SSD, SSDHead
 from torchvision.ops import MultiScaleRoIAlign
 
 from visionlab.nets.detection import losses_and_detections
@@ -119,4 +119,5 @@ class SmallRetinaNet(Small):
 class SmallSSD(Small):
     def __init__(self, num_classes: int, size: int = 160) -> None:
         boxes = DefaultBoxGenerator([[2, 3]] * 3, min_ratio=15, max_ratio=90)
-        super().__init__(SSD(Pyramid(), boxes, (size, size), num_classes + 1))
+        head = SSDHead([CHANNELS] * 3, boxes.num_anchors_per_location(), num_classes + 1)
+        super().__init__(SSD(Pyramid(), boxes, (size, size), num_classes + 1, head=head))
