@@ -35,16 +35,22 @@ def kill_while_saving(target, draw, environment=None):
     The weights of each are its step.
     """
     io = AtomicCheckpointIO()
+    reads, writes = os.pipe()
 
     def child():
         for step in range(10_000):
+            os.write(writes, b".")
             io.save_checkpoint({"step": step, "weights": torch.full((200_000,), float(step))}, target)
         return 0
 
     number = in_child(child, environment)
-    time.sleep(draw.uniform(0.005, 0.1))
+    for _ in range(draw.randrange(1, 10)):
+        os.read(reads, 1)
+    time.sleep(draw.uniform(0, 0.01))  # within the save that has begun, or a later one
     os.kill(number, signal.SIGKILL)
     assert wait_for(number) == -signal.SIGKILL
+    os.close(reads)
+    os.close(writes)
     if not target.exists():
         return None
     assert is_whole(target)

@@ -7,6 +7,7 @@ import shutil
 import sys
 import threading
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -184,6 +185,16 @@ def test_opening_what_is_no_run(tmp_path):
     (run.folder / "run.json").write_text(json.dumps({**run.info, "format": FORMAT + 1}))
     with pytest.raises(ValueError, match=f"run folder format {FORMAT + 1}; this visionlab reads up to {FORMAT}"):
         Run.open(run.folder)
+
+
+def test_another_process_never_reads_half_a_configuration(tmp_path):
+    run = Run.create(tmp_path, "trainer: {max_epochs: 0}")
+    with ThreadPoolExecutor() as pool:
+        written = pool.submit(lambda: [run.reopen(f"trainer: {{max_epochs: {i}}}") for i in range(1000)])
+        while not written.done():
+            assert run.config["trainer"]["max_epochs"] >= 0
+            assert run.info["state"] == "running"
+    written.result()
 
 
 def test_continuing_writes_the_configuration_as_it_is_now(finished):

@@ -39,7 +39,7 @@ SlurmdParameters=config_overrides
 SlurmctldTimeout=30
 SlurmdTimeout=30
 KillWait=15
-MinJobAge=300
+MinJobAge=86400
 JobRequeue=1
 NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=8 RealMemory=2000 State=UNKNOWN
 NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=8 RealMemory=2000 State=UNKNOWN

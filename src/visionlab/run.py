@@ -60,7 +60,7 @@ class Run:
             except FileExistsError:  # another run was faster
                 number += 1
         run = Run(parent / str(number))
-        (run.folder / "config.yaml").write_text(config)
+        run._replace("config.yaml", config)
         run._write(
             {
                 "format": FORMAT,
@@ -115,7 +115,7 @@ class Run:
 
     def reopen(self, config: str) -> None:
         """Continue the run, with the configuration as it is now."""
-        (self.folder / "config.yaml").write_text(config)
+        self._replace("config.yaml", config)
         self._write({**self.info, "state": "running", "job": job_id()})
 
     def mark(self, state: State) -> None:
@@ -141,9 +141,13 @@ class Run:
         return None
 
     def _write(self, info: dict[str, Any]) -> None:
-        beside = self.folder / "run.json.tmp"
-        beside.write_text(json.dumps(info, indent=2) + "\n")
-        beside.replace(self.folder / "run.json")
+        self._replace("run.json", json.dumps(info, indent=2) + "\n")
+
+    def _replace(self, name: str, text: str) -> None:
+        """Write a file at once, for the other processes of the run may be reading it."""
+        beside = self.folder / f"{name}.tmp"
+        beside.write_text(text)
+        beside.replace(self.folder / name)
 
 
 def find_unfinished(parent: Path, config: dict[str, Any]) -> Run | None:

@@ -97,11 +97,11 @@ def test_pycocotools_gives_a_cocos_run_its_numbers(fit, data, annotations, kinds
     run, root = fit(data, "coco")
     numbers = results(run)
     for kind, protocol in kinds.items():
-        mine = [value for name, value in numbers.items() if name.startswith(f"test/{protocol}/")]
+        mine = [-1 if v is None else v for name, v in numbers.items() if name.startswith(f"test/{protocol}/")]
         stats = official(
             root / "annotations" / f"{annotations}_val2017.json", run / f"predictions/test/{kind}.json", kind
         )
-        np.testing.assert_allclose(np.nan_to_num(mine[: len(stats)], nan=-1), stats, rtol=0, atol=1e-12)
+        np.testing.assert_allclose(mine[: len(stats)], stats, rtol=0, atol=1e-12)
         assert 0.1 < mine[0] < 1
 
 
