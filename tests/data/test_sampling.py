@@ -60,6 +60,50 @@ def test_the_next_epoch_after_a_continued_one_is_whole():
     assert len(list(batches)) == 5
 
 
+GROUPS = np.random.default_rng(0).choice([-3, 0, 2, 5], 210, p=[0.05, 0.15, 0.3, 0.5])
+
+
+def test_grouped_batches_hold_each_image_once():
+    batches = epoch_of(TrainBatches(210, 8, seed=1, groups=GROUPS), 2)
+    seen = np.concatenate([keys.indices for keys in batches]).tolist()
+    assert len(batches) == 26
+    assert len(seen) == len(set(seen)) == 208
+    assert order(TrainBatches(210, 10, seed=1, groups=GROUPS), 2) != order(TrainBatches(210, 10, seed=1), 2)
+    assert sorted(order(TrainBatches(210, 10, seed=1, groups=GROUPS), 2)) == list(range(210))
+
+
+def test_grouped_batches_are_alike_but_for_one_at_each_border_between_groups():
+    for epoch in range(5):
+        batches = epoch_of(TrainBatches(210, 8, seed=1, groups=GROUPS), epoch)
+        groups = [set(GROUPS[keys.indices].tolist()) for keys in batches]
+        assert sum(len(each) > 1 for each in groups) <= 3
+        dominant = [max(each) for each in groups]
+        assert dominant != sorted(dominant)  # the batches are in random order
+
+
+def test_grouped_epochs_differ_in_batches_and_in_what_they_leave_out():
+    batches = TrainBatches(210, 8, seed=1, groups=GROUPS)
+    epochs = [[frozenset(keys.indices.tolist()) for keys in epoch_of(batches, epoch)] for epoch in range(8)]
+    assert not set(epochs[0]) & set(epochs[1])
+    left_out = [set(range(210)) - set().union(*epoch) for epoch in epochs]
+    assert {len(each) for each in left_out} == {2}
+    assert len({int(GROUPS[image]) for each in left_out for image in each}) > 1
+    assert epoch_of(batches, 3)[0].indices.tolist() == epoch_of(batches, 3)[0].indices.tolist()
+
+
+@pytest.mark.parametrize("world", [1, 2, 4])
+def test_grouped_global_batches_are_the_same_in_any_number_of_processes_and_continued_anywhere(world):
+    alone = epoch_of(TrainBatches(210, 8, seed=5, groups=GROUPS), 3)
+    for done in (0, 1, 17, 26):
+        ranks = [
+            epoch_of(TrainBatches(210, 8 // world, 5, rank=rank, world=world, groups=GROUPS), 3, start=8 * done)
+            for rank in range(world)
+        ]
+        assert {len(batches) for batches in ranks} == {26 - done}
+        for step, keys in enumerate(alone[done:]):
+            assert sorted(np.concatenate([batches[step].indices for batches in ranks])) == sorted(keys.indices)
+
+
 def test_a_split_smaller_than_a_global_batch_is_an_error_that_says_what_fits():
     TrainBatches(20, 10, seed=0, world=2)
     with pytest.raises(ValueError, match=r"19 images.*10 on 2 processes.*9 or less"):

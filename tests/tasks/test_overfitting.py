@@ -1,93 +1,135 @@
-"""A detector learns a few images by heart, scored by COCO's own code."""
+"""Detectors learn a few images by heart, scored by COCO's own code from the files that are written of a run."""
 
+import numpy as np
 import pytest
 import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from torch import nn
-from torchvision.models.detection import FasterRCNN
-from torchvision.models.detection.anchor_utils import AnchorGenerator
-from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
-from torchvision.ops import MultiScaleRoIAlign
 
+from small_detectors import SmallFasterRCNN, SmallKeypointRCNN, SmallMaskRCNN, SmallRetinaNet, SmallSSD
+from visionlab.batch import to_unit
 from visionlab.data import collate
+from visionlab.data.coco import COCOInstances, COCOKeypoints
+from visionlab.data.predictions import write_coco
 from visionlab.data.voc import VOCDetection
-from visionlab.nets.detection import losses_and_detections
+from visionlab.metrics.coco import BoxAP, KeypointAP, MaskAP
 from visionlab.tasks.detection import Detection
 
-
-def block(inputs, outputs, stride):
-    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, 1), nn.BatchNorm2d(outputs), nn.ReLU())
-
-
-class Backbone(nn.Sequential):
-    out_channels = 96
-
-    def __init__(self):
-        super().__init__(block(3, 24, 2), block(24, 48, 2), block(48, 96, 2), block(96, 96, 1), block(96, 96, 1))
+STEPS = 120
+RATE = 2e-3
 
 
-class SmallFasterRCNN(nn.Module):
-    def __init__(self, num_classes):
-        super().__init__()
-        self.net = FasterRCNN(
-            Backbone(),
-            min_size=128,
-            max_size=160,
-            rpn_anchor_generator=AnchorGenerator(((16, 32, 64, 100),), ((0.5, 1.0, 2.0),)),
-            box_roi_pool=MultiScaleRoIAlign(["0"], 7, 2),
-            box_head=TwoMLPHead(96 * 49, 256),
-            box_predictor=FastRCNNPredictor(256, num_classes + 1),
-            rpn_post_nms_top_n_train=200,
-            rpn_post_nms_top_n_test=200,
-            box_batch_size_per_image=64,
-        )
-
-    def forward(self, images, targets=None):
-        return losses_and_detections(self.net, images, targets)
+def learn(net, num_classes, batch):
+    """A task that was trained on one batch, in evaluation mode."""
+    torch.manual_seed(0)
+    task = Detection(num_classes, net, lambda parameters: torch.optim.AdamW(parameters, RATE))
+    optimizer = task.make_optimizer(task.parameters())
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, STEPS)
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        sum(task.step(batch).losses.values()).backward()
+        nn.utils.clip_grad_norm_(task.parameters(), 10)
+        optimizer.step()
+        schedule.step()
+    return task.eval()
 
 
-def box_ap50(found, targets):
-    def xywh(box):
-        left, top, right, bottom = box
-        return [left, top, right - left, bottom - top]
+def batch_of(split, places):
+    batch = collate.detection([split.sample(i) for i in places], np.array(places))
+    return {**batch, "images": [to_unit(image, torch.float32) for image in batch["images"]]}
 
-    truth, results = [], []
-    for i, (one, target) in enumerate(zip(found, targets, strict=True)):
-        for box, label in zip(target["boxes"].tolist(), target["labels"].tolist(), strict=True):
-            more = {"id": len(truth) + 1, "area": xywh(box)[2] * xywh(box)[3], "iscrowd": 0}
-            truth.append({"image_id": i, "category_id": label, "bbox": xywh(box), **more})
-        for box, label, score in zip(*(one[name].tolist() for name in ("boxes", "labels", "scores")), strict=True):
-            results.append({"image_id": i, "category_id": label, "bbox": xywh(box), "score": score})
-    gt = COCO()
-    categories = [{"id": label} for label in range(20)]
-    gt.dataset = {"images": [{"id": i} for i in range(len(found))], "categories": categories, "annotations": truth}
-    gt.createIndex()
-    scored = COCOeval(gt, gt.loadRes(results), "bbox")
+
+def write_results(task, batch, data, split, metrics, folder):
+    """Write the files of what the task finds in a batch."""
+    with torch.no_grad():
+        found = task.step(batch).predict()
+    for metric in metrics:
+        metric.update(found, batch)
+        metric.compute()
+    names = [split.name(place) for place in batch["ids"].tolist()]
+    write_coco(folder, [metric.found for metric in metrics], names, data.label_map)
+
+
+def ap50(truth, results, kind, images=None):
+    scored = COCOeval(truth, truth.loadRes(str(results)), kind)
+    if images is not None:
+        scored.params.imgIds = images
     scored.evaluate()
     scored.accumulate()
     scored.summarize()
     return scored.stats[1]
 
 
+def as_coco(split, data, places):
+    """The boxes of some images in COCO's format."""
+    ids = [entry["id"] for entry in data.label_map]
+    rows = []
+    for place in places:
+        objects = split.records.annotations(place)["objects"]
+        for (left, top, right, bottom), label in zip(
+            objects["boxes"].tolist(), objects["labels"].tolist(), strict=True
+        ):
+            width, height = right - left, bottom - top
+            row = {"id": len(rows) + 1, "image_id": split.name(place), "category_id": ids[label]}
+            rows.append({**row, "bbox": [left, top, width, height], "area": width * height, "iscrowd": 0})
+    truth = COCO()
+    images = [{"id": split.name(place)} for place in places]
+    truth.dataset = {"images": images, "categories": [{"id": one} for one in ids], "annotations": rows}
+    truth.createIndex()
+    return truth
+
+
+def boxes_by_heart(net, data, folder):
+    split = data.dataset("train")
+    batch = batch_of(split, range(8))
+    task = learn(net, 20, batch)
+    write_results(task, batch, data, split, [BoxAP(20)], folder)
+    return ap50(as_coco(split, data, range(8)), folder / "bbox.json", "bbox")
+
+
 @pytest.mark.slow
-def test_faster_rcnn_learns_eight_images_by_heart(twins):
-    torch.manual_seed(0)
-    split = VOCDetection(str(twins("voc")), 1).dataset("train")
-    samples = [sample for sample in map(split.sample, range(len(split))) if len(sample["objects"]["boxes"]) > 0][:8]
-    batch = collate.detection(samples, torch.arange(8).numpy())
-    batch["images"] = [image.float() / 255 for image in batch["images"]]
-    task = Detection(20, SmallFasterRCNN, lambda parameters: torch.optim.AdamW(parameters, 1e-3))
-    optimizer = task.make_optimizer(task.parameters())
-    steps = 120
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, steps)
-    for _ in range(steps):
-        optimizer.zero_grad()
-        torch.stack(list(task.step(batch).losses.values())).sum().backward()
-        nn.utils.clip_grad_norm_(task.parameters(), 10)
-        optimizer.step()
-        schedule.step()
-    task.eval()
-    with torch.no_grad():
-        found = task.step(batch).predict()
-    assert box_ap50(found, batch["targets"]) >= 0.9
+def test_boxes_of_eight_drawn_images(twins, tmp_path):
+    data = VOCDetection(str(twins("voc")), 8, train_sets=["2012/train"])
+    assert boxes_by_heart(SmallFasterRCNN, data, tmp_path) >= 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("net", [SmallFasterRCNN, SmallRetinaNet, SmallSSD])
+def test_boxes_of_eight_photographs(net, shared_data, tmp_path):
+    data = VOCDetection(str(shared_data / "voc"), 8, train_sets=["2012/train"])
+    assert boxes_by_heart(net, data, tmp_path) >= 0.9
+
+
+def few_and_large(split):
+    """The first four images with at most four objects, none of them small or a crowd, and of people all with five
+    keypoints or more: what a small net can see.
+    """
+    chosen = []
+    for place, (height, width) in enumerate(split.records.sizes().tolist()):
+        objects = split.records.annotations(place)["objects"]
+        seen = (objects["area"] > height * width / 50) & ~objects["crowd"]
+        if "keypoints" in objects:
+            seen &= (objects["keypoints"][..., 2] > 0).sum(1) >= 5
+        if 1 <= len(seen) <= 4 and seen.all():
+            chosen.append(place)
+    return chosen[:4]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("module", "net", "metrics", "kind", "annotations"),
+    [
+        (COCOInstances, SmallMaskRCNN, (BoxAP, MaskAP), "segm", "instances"),
+        (COCOKeypoints, SmallKeypointRCNN, (BoxAP, KeypointAP), "keypoints", "person_keypoints"),
+    ],
+)
+def test_masks_and_keypoints_of_four_photographs(module, net, metrics, kind, annotations, shared_data, tmp_path):
+    data = module(str(shared_data / "coco"), 4)
+    split = data.dataset("train")
+    batch = batch_of(split, few_and_large(split))
+    task = learn(net, data.num_classes, batch)
+    write_results(task, batch, data, split, [metric(data.num_classes) for metric in metrics], tmp_path)
+    truth = COCO(str(shared_data / "coco" / "annotations" / f"{annotations}_train2017.json"))
+    images = [int(split.name(place)) for place in batch["ids"].tolist()]
+    assert ap50(truth, tmp_path / f"{kind}.json", kind, images) >= 0.7

@@ -22,6 +22,12 @@ Split = Literal["train", "val", "test"]
 class ImageDataset(Protocol):
     """One split of a data set."""
 
+    @property
+    def groups(self) -> npt.NDArray[np.int64] | None:
+        """``(N,)``, a number for each image, where training batches are to be of images of one number; else None: see
+        :class:`visionlab.data.sampling.TrainBatches`.
+        """
+
     def __len__(self) -> int:
         """The number of images."""
 
@@ -140,7 +146,9 @@ class DataModule(LightningDataModule, ABC):
 
     def train_dataloader(self) -> Loader:
         train = self.datasets["train"]
-        batches = TrainBatches(len(train), self.batch_size, run_seed(), rank=self._rank, world=self._world)
+        batches = TrainBatches(
+            len(train), self.batch_size, run_seed(), rank=self._rank, world=self._world, groups=train.groups
+        )
         return self._loader(train, batches)
 
     def val_dataloader(self) -> Loader:

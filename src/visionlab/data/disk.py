@@ -15,13 +15,17 @@ from visionlab.data.augmentation import Transform
 from visionlab.data.base import DataModule, Split, run_seed
 from visionlab.data.images import read_image
 from visionlab.data.prepared import Prepared
-from visionlab.data.sample import Records, Sample
+from visionlab.data.sample import Records, Sample, SizedRecords
 from visionlab.data.sampling import Keys, sample_seeds
 
 Collate = Callable[[Sequence[Sample], npt.NDArray[np.int64]], Any]
 """Makes a batch of samples and their ids: one of :mod:`visionlab.data.collate`."""
 
 BadSample = Literal["raise", "skip"]
+
+GROUPS_AN_OCTAVE = 8
+"""Aspect ratios of one group differ by 9 % at most. Batches of 8 images of COCO's sizes have 1.5 % more pixels than the
+images; with torchvision's 3 (``--aspect-ratio-group-factor``) 6 %, and mixed ones 57 %."""
 
 
 class DiskDataset:
@@ -37,6 +41,10 @@ class DiskDataset:
             batches as there would be. A batch then has an entry ``skipped``, ``(n,)`` ``int64``: the positions of the
             images that were left out.
         prepared: the images, made smaller, to be used in place of their files, which are then not read.
+        group_by_aspect_ratio: whether training batches are to be of images of alike aspect ratios.
+
+    Raises:
+        ValueError: if they are to be, and the records do not know the sizes of the images.
     """
 
     def __init__(
@@ -47,9 +55,26 @@ class DiskDataset:
         seed: int = 0,
         on_bad_sample: BadSample = "raise",
         prepared: Prepared | None = None,
+        group_by_aspect_ratio: bool = False,
     ) -> None:
         self.records, self.collate, self.transform = records, collate, transform
         self.seed, self.on_bad_sample, self.prepared = seed, on_bad_sample, prepared
+        self.group_by_aspect_ratio = group_by_aspect_ratio
+        if group_by_aspect_ratio and not isinstance(records, SizedRecords):
+            raise ValueError(
+                f"group_by_aspect_ratio: the sizes of the images in {records.path(0).parent} are not known before each "
+                "is opened; leave it out"
+            )
+
+    @property
+    def groups(self) -> npt.NDArray[np.int64] | None:
+        """The aspect ratio of each image, ``(N,)``, in steps of 2**(1/8); None if batches are to be of any images."""
+        if not self.group_by_aspect_ratio:
+            return None
+        assert isinstance(self.records, SizedRecords)  # else refused
+        height, width = self.records.sizes().T
+        groups: npt.NDArray[np.int64] = np.rint(GROUPS_AN_OCTAVE * np.log2(height / width)).astype(np.int64)
+        return groups
 
     def __len__(self) -> int:
         return len(self.records)
@@ -135,6 +160,8 @@ class DiskDataModule(DataModule):
         max_skipped: of how many images, in all splits together and on each process, that stops the run after all.
         prepared: the folder that ``visionlab data prepare`` wrote, for data without boxes and masks; None reads the
             files themselves.
+        group_by_aspect_ratio: whether training batches are of images of alike aspect ratios, which detectors pad less;
+            for data sets that know the sizes of their images.
     """
 
     train_collate: Collate
@@ -151,6 +178,7 @@ class DiskDataModule(DataModule):
         on_bad_sample: BadSample = "raise",
         max_skipped: int = 100,
         prepared: str | None = None,
+        group_by_aspect_ratio: bool = False,
     ) -> None:
         super().__init__(batch_size, eval_batch_size, num_workers)
         self.root = Path(root)
@@ -158,6 +186,7 @@ class DiskDataModule(DataModule):
         self.on_bad_sample: BadSample = on_bad_sample
         self.max_skipped = max_skipped
         self.prepared = None if prepared is None else Path(prepared)
+        self.group_by_aspect_ratio = group_by_aspect_ratio
 
     @abstractmethod
     def records(self, split: Split) -> Records:
@@ -178,6 +207,7 @@ class DiskDataModule(DataModule):
             run_seed(),
             self.on_bad_sample,
             None if self.prepared is None else Prepared(self.prepared / split, records),
+            train and self.group_by_aspect_ratio,
         )
 
     def read(self, path: Path) -> npt.NDArray[np.uint8]:

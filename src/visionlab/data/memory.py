@@ -32,6 +32,8 @@ class MemoryDataset:
         seed: of the augmentation.
     """
 
+    groups = None
+
     def __init__(
         self, images: UInt8Array, labels: Int64Array, numbers: Int64Array, augmentation: Augmentation | None, seed: int
     ) -> None:

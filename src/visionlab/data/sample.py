@@ -6,7 +6,7 @@ edge of the last is the width. Images keep the size of their file.
 """
 
 from pathlib import Path
-from typing import NotRequired, Protocol, TypedDict
+from typing import NotRequired, Protocol, TypedDict, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -88,3 +88,11 @@ class Records(Protocol):
             ValueError: if a file that holds it is not what it should be; the message names it.
             OSError: if such a file cannot be read.
         """
+
+
+@runtime_checkable
+class SizedRecords(Records, Protocol):
+    """Records that know the sizes of their images without opening them."""
+
+    def sizes(self) -> npt.NDArray[np.int64]:
+        """``(N, 2)``, height and width of each image in pixels."""

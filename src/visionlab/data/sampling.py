@@ -33,6 +33,15 @@ class Keys(NamedTuple):
 class TrainBatches(Sampler[Keys]):
     """One process's share of the shuffled global batches of an epoch. The last incomplete global batch is left out.
 
+    Args:
+        size: the number of images.
+        batch_size: images per process and batch.
+        seed: of the run.
+        rank: of the process.
+        world: the number of processes.
+        groups: ``(size,)``, a number for each image, where global batches are to be of images of one number: all are,
+            but for those at the border between two numbers, which are neighbours. Batches come in random order.
+
     Attributes:
         epoch: set before each iteration.
         start: the number of images of this epoch, over all processes, that were processed before; used up by one
@@ -42,7 +51,16 @@ class TrainBatches(Sampler[Keys]):
         ValueError: if the split is smaller than one global batch.
     """
 
-    def __init__(self, size: int, batch_size: int, seed: int, *, rank: int = 0, world: int = 1) -> None:
+    def __init__(
+        self,
+        size: int,
+        batch_size: int,
+        seed: int,
+        *,
+        rank: int = 0,
+        world: int = 1,
+        groups: npt.NDArray[np.int64] | None = None,
+    ) -> None:
         if size < batch_size * world:
             together = f" on {world} processes" if world > 1 else ""
             raise ValueError(
@@ -50,6 +68,7 @@ class TrainBatches(Sampler[Keys]):
                 f"data.init_args.batch_size to {size // world} or less"
             )
         self.size, self.batch_size, self.seed, self.rank, self.world = size, batch_size, seed, rank, world
+        self.groups = groups
         self.epoch = 0
         self.start = 0
 
@@ -57,8 +76,12 @@ class TrainBatches(Sampler[Keys]):
         return self.size // (self.batch_size * self.world)
 
     def __iter__(self) -> Iterator[Keys]:
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.size)
-        whole = order[: len(self) * self.batch_size * self.world]
+        rng = np.random.default_rng([self.seed, self.epoch])
+        together = self.batch_size * self.world
+        whole = rng.permutation(self.size)[: len(self) * together]
+        if self.groups is not None:
+            alike = whole[np.argsort(self.groups[whole], kind="stable")]
+            whole = rng.permutation(alike.reshape(-1, together)).ravel()
         mine = whole[self.start :][self.rank :: self.world]
         self.start = 0
         for at in range(0, len(mine), self.batch_size):

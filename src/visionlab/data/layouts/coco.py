@@ -89,6 +89,11 @@ class CocoRecords(ABC):
         """The id of the image at ``index``."""
         return str(self.index["image_ids"][self._place(index)])
 
+    def sizes(self) -> npt.NDArray[np.int64]:
+        """``(N, 2)``, height and width of each image, as the file says."""
+        sizes: npt.NDArray[np.int64] = self.index["sizes"][self.index[self.subset]]
+        return sizes
+
     @abstractmethod
     def annotations(self, index: int) -> Annotations:
         """What is known about the image at ``index``.

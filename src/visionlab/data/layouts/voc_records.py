@@ -23,7 +23,7 @@ from visionlab.data.layouts.voc import (
 from visionlab.data.packed import Arrays, open_index, save, save_strings
 from visionlab.data.sample import VOID, Annotations, Objects
 
-FORM = 1
+FORM = 2
 """Of the indices; to be changed with what they hold."""
 
 
@@ -98,14 +98,22 @@ class Labelled(VocRecords):
         return {"labels": np.select([sign > 0, sign < 0], [1.0, 0.0], np.nan).astype(np.float32)}
 
 
-class Boxed(VocRecords):
+class _Sized(VocRecords):
+    """Images with boxes, whose annotations say how large they are."""
+
+    def sizes(self) -> npt.NDArray[np.int64]:
+        """``(N, 2)``, height and width of each image."""
+        return np.array(self.index["sizes"])
+
+
+class Boxed(_Sized):
     """Images with ``objects``: boxes, labels and whether each is difficult."""
 
     def annotations(self, index: int) -> Annotations:
         return {"objects": _objects(self.index, index)}
 
 
-class Instances(VocRecords):
+class Instances(_Sized):
     """Images with ``objects`` that have masks too: pixel value k of ``SegmentationObject`` is of the k-th ``<object>``
     (development kit of 2012, section 2.6).
     """
@@ -355,7 +363,7 @@ def _open_boxes(listed: Listed) -> Arrays:
 
     def build(folder: Path) -> None:
         objects: list[VocObject] = []
-        counts = []
+        counts, sizes = [], []
         for path, image in zip(files, listed.files("JPEGImages", ".jpg"), strict=True):
             annotation = read_annotation(path, refuse)
             assert annotation is not None  # else refused
@@ -370,9 +378,11 @@ def _open_boxes(listed: Listed) -> Arrays:
                     )
             objects += annotation.objects
             counts.append(len(annotation.objects))
+            sizes.append((annotation.height, annotation.width))
         save(
             folder,
             offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+            sizes=np.array(sizes, dtype=np.int64),
             boxes=np.array([one.box for one in objects], dtype=np.float64).reshape(-1, 4),
             labels=np.array([one.label for one in objects], dtype=np.uint8),
             difficult=np.array([one.difficult for one in objects], dtype=np.bool_),
