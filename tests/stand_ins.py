@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,20 @@ class TinyNet(nn.Module):
 class WrongOutput(TinyNet):
     def __init__(self, num_classes: int) -> None:
         super().__init__(num_classes + 1)
+
+
+class Backbone(nn.Identity):
+    def __init__(self, weights: str | None = "some") -> None:
+        super().__init__()
+        self.weights = weights
+
+
+class OverBackbone(TinyNet):
+    """A net with arguments that may be None, its own and its part's."""
+
+    def __init__(self, num_classes: int, backbone: Callable[[], nn.Module], weights: str | None = "some") -> None:
+        super().__init__(num_classes)
+        self.backbone, self.weights = backbone(), weights
 
 
 class PlainNet(nn.Sequential):

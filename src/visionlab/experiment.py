@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 import yaml
-from jsonargparse import ArgumentError
+from jsonargparse import ArgumentError, get_loader, set_loader
 from jsonargparse.typing import PositiveInt
 from lightning import Trainer
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
@@ -56,6 +56,10 @@ warnings.filterwarnings("ignore", message=r"(?s).*a tuple is serialized as list.
 warnings.filterwarnings("ignore", message=r".*does not have many workers.*")
 # Lightning recommends other products on every start
 logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "Tip:" not in record.getMessage())
+
+# jsonargparse 4.53 reads a value on the command line once at each `init_args`, and hands null on as the word None
+_load_yaml = get_loader("yaml")
+set_loader("yaml", lambda text: None if text == "None" else _load_yaml(text), exceptions=(yaml.YAMLError,))
 
 PROCESS_TIMEOUT = timedelta(minutes=10)
 """How long a process may keep the others waiting. torch's 30 minutes for gloo are long on a cluster that counts them;

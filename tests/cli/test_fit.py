@@ -254,6 +254,18 @@ def test_prints_the_resolved_configuration(recipe, capsys):
     assert not Path("runs").exists()
 
 
+@pytest.mark.parametrize("words", [["KEY", "null"], ["KEY", "~"], ["KEY=null"]], ids=["null", "tilde", "equals"])
+def test_null_arrives_at_the_keys_of_nets(recipe, words, capsys):
+    inner = "{class_path: stand_ins.Backbone, init_args: {weights: some}}"
+    net = ["--model.init_args.net", f"{{class_path: stand_ins.OverBackbone, init_args: {{backbone: {inner}}}}}"]
+    keys = "--model.init_args.net.init_args.weights", "--model.init_args.net.init_args.backbone.init_args.weights"
+    with pytest.raises(SystemExit):
+        fit(recipe, "--print_config", *net, *(word.replace("KEY", key) for key in keys for word in words))
+    shown = yaml.safe_load(capsys.readouterr().out)["model"]["init_args"]["net"]["init_args"]
+    assert shown["weights"] is None
+    assert shown["backbone"]["init_args"]["weights"] is None
+
+
 @pytest.mark.parametrize("words", [["--help"], *([command, "--help"] for command in COMMANDS if command != "data")])
 def test_help(capsys, words):
     assert main(words) == 0
