@@ -188,9 +188,11 @@ def why_not_two_hosts() -> str | None:
         return "it takes root"
     if shutil.which("ip") is None or shutil.which("unshare") is None:
         return "iproute2 or util-linux is not installed"
-    if subprocess.run(["ip", "netns", "add", "vlprobe"], capture_output=True, check=False).returncode:
-        return "network namespaces cannot be made here"
-    ip("netns", "del", "vlprobe")
+    try:
+        with two_hosts():
+            pass
+    except (OSError, subprocess.CalledProcessError) as error:
+        return f"network namespaces cannot be made here: {error}"
     return None
 
 

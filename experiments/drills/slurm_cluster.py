@@ -72,12 +72,24 @@ def wait(what: str, seconds: float, reached: Callable[[], bool]) -> float:
 
 
 class Cluster:
-    """Two nodes, their controller and their munge, from ``with`` to its end."""
+    """Two nodes, their controller and their munge, from ``with`` to its end.
+
+    Raises:
+        RuntimeError, TimeoutError: if they do not start here.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def __enter__(self) -> "Cluster":
+        try:
+            self._start()
+        except (RuntimeError, TimeoutError):
+            self._end_daemons()
+            raise
+        return self
+
+    def _start(self) -> None:
         folder = self.folder
         folder.chmod(0o755)
         for name in ("munge", "state"):
@@ -97,7 +109,6 @@ class Cluster:
         for node in ("n1", "n2"):
             self.start_node(node)
         wait("both nodes are idle", 60, lambda: run("sinfo", "-h", "-N", "-o", "%t").split() == ["idle", "idle"])
-        return self
 
     def start_node(self, node: str) -> None:
         run("/usr/sbin/slurmd", "-f", str(self.folder / "slurm.conf"), "-N", node)
@@ -119,12 +130,15 @@ class Cluster:
                 cancel(job)
             wait("the queue is empty", 60, lambda: run("squeue", "-h") == "")
         finally:
-            files = [self.folder / name for name in ("slurmctld.pid", "slurmd.n1.pid", "slurmd.n2.pid", "munge/pid")]
-            daemons = [int(file.read_text()) for file in files if file.exists()]
-            for daemon in daemons:
-                kill(daemon, signal.SIGTERM)
-            # one that has ended but was not yet waited for has no command line
-            wait("the daemons are gone", 30, lambda: not [p for p, words in processes() if p in daemons and words[0]])
+            self._end_daemons()
+
+    def _end_daemons(self) -> None:
+        files = [self.folder / name for name in ("slurmctld.pid", "slurmd.n1.pid", "slurmd.n2.pid", "munge/pid")]
+        daemons = [int(file.read_text()) for file in files if file.exists()]
+        for daemon in daemons:
+            kill(daemon, signal.SIGTERM)
+        # one that has ended but was not yet waited for has no command line
+        wait("the daemons are gone", 30, lambda: not [p for p, words in processes() if p in daemons and words[0]])
 
 
 def processes() -> list[tuple[int, list[str]]]:
