@@ -15,8 +15,8 @@ from torchvision.ops import MultiScaleRoIAlign
 
 from visionlab.batch import DetectionTarget
 from visionlab.nets.detection import Find, Losses, float32_outputs, losses_and_detections
-from visionlab.nets.torchvision import fill, nearest
-from visionlab.nets.torchvision_detection import check_options, freeze_batchnorm, state_dict_of
+from visionlab.nets.torchvision import fill, nearest, state_dict_of
+from visionlab.nets.torchvision_detection import check_options, freeze_batchnorm
 
 STRIDES = (4, 8, 16, 32)
 CHANNELS = 256

@@ -13,8 +13,7 @@ from torch.nn import functional as F
 from torchvision.models.vgg import cfgs, make_layers
 
 from visionlab.nets.normalize import Normalize
-from visionlab.nets.torchvision import fill
-from visionlab.nets.torchvision_detection import state_dict_of
+from visionlab.nets.torchvision import fill, state_dict_of
 
 POOL3, POOL4 = 17, 24
 """How many of VGG-16's layers are up to its third and fourth pooling."""

@@ -53,15 +53,7 @@ class Classifier(nn.Module):
         if weights is None:
             self.net = torchvision.models.get_model(name, weights=None, num_classes=num_classes, **options)
             return
-        if weights in published:
-            file, state = download(name, published[weights])
-        else:
-            file = Path(weights)
-            if not file.is_file():
-                raise ValueError(
-                    f"{name} has no weights {weights!r}{nearest(weights, published)}, nor is there such a file"
-                )
-            state = read(file)
+        file, state = state_dict_of(name, weights)
         if (
             "encoder.pos_embedding" in state
         ):  # a vision transformer takes the size of image that its weights are for, and no other
@@ -84,6 +76,22 @@ def nearest(word: str, words: Iterable[str]) -> str:
     """The end of an error message: the words that are most like the given one."""
     close = difflib.get_close_matches(word, list(words))
     return f"; did you mean {' or '.join(close)}?" if close else f"; there are {', '.join(words)}"
+
+
+def state_dict_of(name: str, weights: str) -> tuple[Path, dict[str, Tensor]]:
+    """Read published weights of a model, or a file.
+
+    Raises:
+        ValueError: if there are none of that name, or the file is no state dict.
+        FileNotFoundError: if published weights are not there and cannot be downloaded.
+    """
+    published = torchvision.models.get_model_weights(name).__members__
+    if weights in published:
+        return download(name, published[weights])
+    file = Path(weights)
+    if not file.is_file():
+        raise ValueError(f"{name} has no weights {weights!r}{nearest(weights, published)}, nor is there such a file")
+    return file, read(file)
 
 
 def download(name: str, weights: Any) -> tuple[Path, dict[str, Tensor]]:

@@ -2,7 +2,6 @@
 
 import inspect
 from bisect import bisect_right
-from pathlib import Path
 from typing import Any
 
 import torchvision
@@ -14,7 +13,7 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from visionlab.batch import DetectionTarget
 from visionlab.nets.detection import Find, Losses, background_classes, float32_outputs, losses_and_detections
-from visionlab.nets.torchvision import download, fill, nearest, read
+from visionlab.nets.torchvision import fill, nearest, state_dict_of
 
 # where the stages of a backbone begin, as torchvision counts them for `trainable_backbone_layers`
 STAGES = {
@@ -161,22 +160,6 @@ def check_options(net: nn.Module, options: dict[str, Any]) -> None:
     for option in options:
         if option not in known:
             raise ValueError(f"options of {type(net).__name__} has no {option!r}{nearest(option, known)}")
-
-
-def state_dict_of(name: str, weights: str) -> tuple[Path, dict[str, Tensor]]:
-    """Read published weights of a model, or a file.
-
-    Raises:
-        ValueError: if there are none of that name, or the file is no state dict.
-        FileNotFoundError: if published weights are not there and cannot be downloaded.
-    """
-    published = torchvision.models.get_model_weights(name).__members__
-    if weights in published:
-        return download(name, published[weights])
-    file = Path(weights)
-    if not file.is_file():
-        raise ValueError(f"{name} has no weights {weights!r}{nearest(weights, published)}, nor is there such a file")
-    return file, read(file)
 
 
 def load_detector(net: Any, state: dict[str, Tensor], source: str) -> None:

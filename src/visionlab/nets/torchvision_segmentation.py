@@ -6,8 +6,7 @@ import torchvision
 from torch import Tensor, nn
 
 from visionlab.nets.normalize import Normalize
-from visionlab.nets.torchvision import fill, nearest
-from visionlab.nets.torchvision_detection import state_dict_of
+from visionlab.nets.torchvision import fill, nearest, state_dict_of
 
 BY_CLASS = ("classifier.4.", "aux_classifier.4.", "classifier.low_classifier.", "classifier.high_classifier.")
 """The layers of which the outputs belong to classes. Only these may have other shapes in a file of weights."""
