@@ -21,6 +21,9 @@ from torch import Tensor
 PADDING = -1
 """The id of an image that evaluation must not count."""
 
+VOID = 255
+"""The class of a pixel that counts neither in losses nor in metrics."""
+
 
 class ClassificationBatch(TypedDict):
     """Images of one size, each with one label or with a row of labels.

@@ -9,6 +9,7 @@ import wandb
 from lightning import LightningModule
 from PIL import Image
 
+from visionlab.batch import VOID
 from visionlab.callbacks.predicting import predict_again
 from visionlab.pictures.grids import grid
 from visionlab.pictures.masks import semantic
@@ -50,7 +51,7 @@ def beside_true_masks(found: Sequence[Segmented], captions: Sequence[str], class
 
 def mask_overlay(one: Segmented, classes: Sequence[str]) -> wandb.Image:
     """An image for W&B, which draws the masks, true and predicted, as its user likes them."""
-    names = {**dict(enumerate(classes)), 255: "void"}
+    names = {**dict(enumerate(classes)), VOID: "void"}
     masks = {
         kind: {"mask_data": mask, "class_labels": names} for kind, mask in (("truth", one.truth), ("found", one.found))
     }

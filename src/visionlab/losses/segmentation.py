@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-VOID = 255
-"""The class of a pixel that does not count."""
+from visionlab.batch import VOID
 
 
 def cross_entropy(logits: Tensor, masks: Tensor, class_weights: Tensor | None = None) -> Tensor:

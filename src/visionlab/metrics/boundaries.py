@@ -9,9 +9,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from visionlab.batch import SegmentationBatch, SegmentationPredictions
-from visionlab.metrics.by_image import ByImage
-from visionlab.metrics.segmentation import VOID, mean_of_known
+from visionlab.batch import VOID, SegmentationBatch, SegmentationPredictions
+from visionlab.metrics.by_image import ByImage, mean_of_known
 
 Mask = npt.NDArray[np.uint8]
 

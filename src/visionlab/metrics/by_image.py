@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from itertools import chain
 from typing import Any, NoReturn
 
+import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics import Metric
@@ -94,6 +95,12 @@ class ByImage(Metric):
         """Forget every image. The ``records`` of the last ``compute`` stay."""
         super().reset()
         self.batches = []
+
+
+def mean_of_known(values: Any) -> float:
+    """The mean of what is not NaN, of a numpy array of any shape; NaN of nothing."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else float("nan")
 
 
 def _chosen(entries: Entries, at: Tensor) -> Entries:

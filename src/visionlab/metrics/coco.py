@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from visionlab.batch import DetectionBatch, DetectionPredictions
+from visionlab.metrics.by_image import mean_of_known
 from visionlab.metrics.by_objects import (
     ByObjects,
     Table,
@@ -203,11 +204,6 @@ class PCK(ByObjects):
             self.alpha,
         )
         correct[truth.crowd] = np.nan
-        by_image = [_share(correct[truth.images == image]) for image in range(images)]
-        by_keypoint = [_share(column) for column in correct.T]
-        return {"PCK": _share(correct), "PCK_per_keypoint": by_keypoint}, {"pck": by_image}
-
-
-def _share(values: Any) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else float("nan")
+        by_image = [mean_of_known(correct[truth.images == image]) for image in range(images)]
+        by_keypoint = [mean_of_known(column) for column in correct.T]
+        return {"PCK": mean_of_known(correct), "PCK_per_keypoint": by_keypoint}, {"pck": by_image}

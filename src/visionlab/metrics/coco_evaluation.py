@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 
+from visionlab.metrics.by_image import mean_of_known
 from visionlab.metrics.by_objects import BoolArray, FloatArray, IntArray, ranks
 from visionlab.metrics.overlaps import Overlap, same_group
 
@@ -97,12 +97,12 @@ class Evaluation:
 
     def average_precision(self, area: str = "", threshold: float | None = None) -> float:
         """The mean over thresholds (or at one), recalls and classes; NaN, where pycocotools has -1, without objects."""
-        return _mean(_at(self.precision, threshold)[..., list(self.protocol.areas).index(area)])
+        return mean_of_known(_at(self.precision, threshold)[..., list(self.protocol.areas).index(area)])
 
     def average_recall(self, area: str = "", threshold: float | None = None, most: int | None = None) -> float:
         """The mean over thresholds (or at one) and classes; NaN, where pycocotools has -1, without objects."""
         last = -1 if most is None else self.protocol.most.index(most)
-        return _mean(_at(self.recall, threshold)[..., list(self.protocol.areas).index(area), last])
+        return mean_of_known(_at(self.recall, threshold)[..., list(self.protocol.areas).index(area), last])
 
     @property
     def average_precision_per_class(self) -> FloatArray:
@@ -260,8 +260,3 @@ def _outside(areas: FloatArray, ranges: FloatArray) -> BoolArray:
 
 def _at(values: FloatArray, threshold: float | None) -> FloatArray:
     return values if threshold is None else values[np.flatnonzero(threshold == THRESHOLDS)]
-
-
-def _mean(values: npt.NDArray[np.float64]) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else float("nan")

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from visionlab.batch import DetectionBatch, DetectionPredictions
+from visionlab.metrics.by_image import mean_of_known
 from visionlab.metrics.by_objects import (
     BoolArray,
     ByObjects,
@@ -30,7 +31,7 @@ from visionlab.metrics.overlaps import (
     surest_of_each,
 )
 from visionlab.metrics.precision_recall import average_precisions, monotone_area
-from visionlab.metrics.voc import THRESHOLD, mean_of_known
+from visionlab.metrics.voc import THRESHOLD
 
 Protocol = Literal["v2", "challenge"]
 

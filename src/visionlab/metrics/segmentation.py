@@ -6,11 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from visionlab.batch import SegmentationBatch, SegmentationPredictions
-from visionlab.metrics.by_image import ByImage
-
-VOID = 255
-"""The class of a pixel that does not count."""
+from visionlab.batch import VOID, SegmentationBatch, SegmentationPredictions
+from visionlab.metrics.by_image import ByImage, mean_of_known
 
 
 class Confusion(ByImage):
@@ -116,12 +113,6 @@ def scores_of(confusion: Any) -> dict[str, Any]:
         "accuracy_per_class": accuracies,
         "dice_per_class": dices,
     }
-
-
-def mean_of_known(values: Any) -> float:
-    """The mean of what is not NaN; NaN of nothing."""
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else float("nan")
 
 
 def _ratio(part: Any, whole: Any) -> Any:

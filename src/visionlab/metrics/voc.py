@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from visionlab.batch import DetectionBatch, DetectionPredictions
+from visionlab.metrics.by_image import mean_of_known
 from visionlab.metrics.by_objects import (
     BoolArray,
     ByObjects,
@@ -97,9 +98,3 @@ class VOCAP(ByObjects):
             {"mAP": mean_of_known(areas), "average_precision_per_class": areas},
             {f"{name}_{key}": values for key, values in by_image.items()},
         )
-
-
-def mean_of_known(values: Any) -> float:
-    """Of what is not NaN; NaN of nothing."""
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else float("nan")

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from visionlab.batch import SegmentationBatch, SegmentationPredictions, Step
-from visionlab.losses.segmentation import VOID, CrossEntropy, Loss
+from visionlab.batch import VOID, SegmentationBatch, SegmentationPredictions, Step
+from visionlab.losses.segmentation import CrossEntropy, Loss
 from visionlab.tasks.base import LRSchedule, Task
 from visionlab.tasks.inference import Inference, classes_of
 
