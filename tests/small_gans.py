@@ -2,6 +2,7 @@
 
 import os
 import signal
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -41,8 +42,8 @@ class TinyDiscriminator(nn.Module):
 
 
 class KillBeforeStep(Callback):
-    """Kills this process in the training step after a number of steps, before an optimizer steps: the discriminator's (0)
-    or the net's (1)."""
+    """Kills this process in the training step after a number of steps, before an optimizer steps: that of the
+    discriminator (0) or of the net (1)."""
 
     def __init__(self, step: int, player: int = 0, rank: int = 0) -> None:
         self.step, self.player, self.rank = step, player, rank
@@ -52,6 +53,17 @@ class KillBeforeStep(Callback):
         here = optimizer is trainer.optimizers[self.player] and trainer.global_rank == self.rank
         if here and trainer.global_step == self.step + self.player:
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+class NoteSeeds(Callback):
+    """Writes down what seeded the noise of each training step."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        with Path(f"{self.path}.{trainer.global_rank}").open("a") as file:
+            file.write(f"{pl_module.random.initial_seed()}\n")
 
 
 class SmallDigits(MemoryDataModule):

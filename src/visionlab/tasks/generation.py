@@ -124,7 +124,7 @@ class Generation(GAN):
         Returns:
             ``(N, channels, H, W)`` ``float32`` in [0, 1].
         """
-        noise = numbered_noise(numbers, self.latent).to(self.device, self.dtype)
+        noise = numbered_noise(numbers, self.latent).to(next(self.net.parameters()))
         if not self.conditional:
             return self.generate(noise)
         chosen = [i % self.num_classes for i in numbers] if labels is None else list(labels)
@@ -136,7 +136,7 @@ class Generation(GAN):
         labels = batch["ids"].clamp(min=0) % self.num_classes
         losses = {
             "discriminator": _by_image(self.loss.real(self._logits(batch["images"], batch.get("labels"))))
-            + _by_image(self.loss.fake(logits := self._logits(fake.to(self.dtype), labels))),
+            + _by_image(self.loss.fake(logits := self._logits(fake.to(batch["images"].dtype), labels))),
             "generator": _by_image(self.loss.generator(logits)),
         }
         if self.samples is None:
@@ -154,7 +154,7 @@ class Generation(GAN):
 
     def make(self, batch: ClassificationBatch) -> dict[str, Tensor]:
         real = batch["images"]
-        noise = torch.randn((len(real), self.latent), device=self.device, dtype=self.dtype, generator=self.random)
+        noise = torch.randn((len(real), self.latent), device=real.device, dtype=real.dtype, generator=self.random)
         labels = None
         if self.conditional:
             if "labels" not in batch or batch["labels"].ndim != 1:
