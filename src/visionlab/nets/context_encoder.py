@@ -69,4 +69,5 @@ class ContextEncoder(nn.Module):
         if images.ndim != 4 or images.shape[1:] != expected:
             shape = ", ".join(map(str, expected))
             raise ValueError(f"this net takes images (B, {shape}), not {tuple(images.shape)}")
-        return (self.decoder(self.encoder(2 * images - 1)) + 1) / 2
+        made: Tensor = (self.decoder(self.encoder(2 * images - 1)) + 1) / 2
+        return made

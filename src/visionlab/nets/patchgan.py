@@ -1,5 +1,5 @@
-"""PatchGAN, which judges patches of an image: the discriminator of pix2pix (Isola et al. 2017, sections 3.2.2 and 6.1.2)
-and of CycleGAN (Zhu et al. 2017, section 4).
+"""PatchGAN, which judges patches of an image: the discriminator of pix2pix (Isola et al. 2017, sections 3.2.2 and
+6.1.2) and of CycleGAN (Zhu et al. 2017, section 4).
 """
 
 from typing import Literal

@@ -50,7 +50,8 @@ class ResNetGenerator(nn.Module):
         if any(side < 8 or side % 4 for side in images.shape[2:]):
             sides = " x ".join(map(str, images.shape[2:]))
             raise ValueError(f"this net makes images whose sides are multiples of 4, at least 8, not {sides}")
-        return (self.body(2 * images - 1) + 1) / 2
+        made: Tensor = (self.body(2 * images - 1) + 1) / 2
+        return made
 
 
 class _Block(nn.Module):
@@ -65,7 +66,8 @@ class _Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, features, H, W)`` to the same."""
-        return x + self.body(x)
+        total: Tensor = x + self.body(x)
+        return total
 
 
 def _normalised(features: int) -> list[nn.Module]:

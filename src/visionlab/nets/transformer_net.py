@@ -65,7 +65,8 @@ class _Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, features, H, W)`` to the same."""
-        return x + self.body(x)
+        total: Tensor = x + self.body(x)
+        return total
 
 
 def _convolve(inputs: int, outputs: int, size: int, stride: int = 1) -> list[nn.Module]:

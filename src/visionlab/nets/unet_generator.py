@@ -89,4 +89,5 @@ class UNetGenerator(nn.Module):
         x = self.up[0](kept.pop())
         for up in list(self.up)[1:]:
             x = up(torch.cat([x, kept.pop()], dim=1))
-        return (x + 1) / 2
+        made: Tensor = (x + 1) / 2
+        return made
