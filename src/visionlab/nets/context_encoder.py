@@ -16,6 +16,7 @@ class ContextEncoder(nn.Module):
     71,124,611 parameters for images of 128 x 128 pixels. Convolutions before BatchNorm have no bias.
 
     Args:
+        num_classes: of the data set; not used.
         out_channels: of the images that it makes.
         in_channels: of those that it takes.
         image_size: pixels on each side of the images: 16, 32, 64, 128, ...; what is made has half of them.
@@ -27,7 +28,13 @@ class ContextEncoder(nn.Module):
     """
 
     def __init__(
-        self, out_channels: int, in_channels: int = 3, image_size: int = 128, width: int = 64, bottleneck: int = 4000
+        self,
+        num_classes: int,
+        out_channels: int = 3,
+        in_channels: int = 3,
+        image_size: int = 128,
+        width: int = 64,
+        bottleneck: int = 4000,
     ) -> None:
         super().__init__()
         if image_size < SMALLEST or image_size & (image_size - 1):

@@ -16,7 +16,8 @@ class PatchGAN(nn.Module):
     CycleGAN (https://github.com/junyanz/pytorch-CycleGAN-and-pix2pix).
 
     Args:
-        in_channels: of the images, and of what they are made from, which comes with them in pix2pix.
+        num_classes: of the data set; not used.
+        in_channels: of the images, and of what they were made from where that comes with them: 6 in pix2pix.
         width: the features of the first layer, which double up to eight times as many.
         layers: how often the size is halved, at least 1. Patches have 16, 34, 70, 142, ... pixels on each side.
         norm: whether features are normalised over the batch or over each image alone.
@@ -26,7 +27,12 @@ class PatchGAN(nn.Module):
     """
 
     def __init__(
-        self, in_channels: int, width: int = 64, layers: int = 3, norm: Literal["batch", "instance"] = "batch"
+        self,
+        num_classes: int,
+        in_channels: int = 3,
+        width: int = 64,
+        layers: int = 3,
+        norm: Literal["batch", "instance"] = "batch",
     ) -> None:
         super().__init__()
         if layers < 1 or width < 1:

@@ -12,6 +12,7 @@ class TransformerNet(nn.Module):
     convolves (Odena, Dumoulin and Olah 2016) where the paper has transposed convolutions.
 
     Args:
+        num_classes: of the data set; not used.
         out_channels: of the images that it makes.
         in_channels: of those that it takes.
         width: the features of the first layer, four times as many in the blocks.
@@ -21,7 +22,9 @@ class TransformerNet(nn.Module):
         ValueError: if an argument is out of its range.
     """
 
-    def __init__(self, out_channels: int, in_channels: int = 3, width: int = 32, blocks: int = 5) -> None:
+    def __init__(
+        self, num_classes: int, out_channels: int = 3, in_channels: int = 3, width: int = 32, blocks: int = 5
+    ) -> None:
         super().__init__()
         if width < 1 or blocks < 0:
             raise ValueError(f"width must be at least 1 and blocks at least 0, not {width} and {blocks}")

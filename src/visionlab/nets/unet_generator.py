@@ -19,6 +19,7 @@ class UNetGenerator(nn.Module):
     image at a time, take ``norm: instance``, which is what BatchNorm amounts to there.
 
     Args:
+        num_classes: of the data set; not used.
         out_channels: of the images that it makes.
         in_channels: of those that it takes.
         width: the features of the first stage, which double up to eight times as many.
@@ -32,7 +33,8 @@ class UNetGenerator(nn.Module):
 
     def __init__(
         self,
-        out_channels: int,
+        num_classes: int,
+        out_channels: int = 3,
         in_channels: int = 3,
         width: int = 64,
         depth: int = 8,
