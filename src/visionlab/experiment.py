@@ -40,7 +40,7 @@ from visionlab.processes import is_first
 from visionlab.run import Run
 from visionlab.signals import StopRequest
 from visionlab.slurm import check_tasks
-from visionlab.tasks.base import Task
+from visionlab.tasks.base import AnyTask
 
 # every number of ours is gathered from all processes before it is logged
 warnings.filterwarnings("ignore", message=r".*sync_dist=True.*")
@@ -54,6 +54,8 @@ warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*
 warnings.filterwarnings("ignore", message=r"(?s).*a tuple is serialized as list.*")
 # in-memory data is fastest without loader processes, and recipes choose their number
 warnings.filterwarnings("ignore", message=r".*does not have many workers.*")
+# a schedule counts training steps, and the net of a GAN may take its first step later than the discriminator
+warnings.filterwarnings("ignore", message=r".*Detected call of `lr_scheduler.step\(\)` before.*")
 # Lightning recommends other products on every start
 logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "Tip:" not in record.getMessage())
 
@@ -87,7 +89,7 @@ class Experiment(LightningCLI):
         ValueError: if the recipe or an argument is wrong; the message names it, and the nearest right one.
     """
 
-    model: Task
+    model: AnyTask
     datamodule: DataModule
     checkpoints: Checkpoints
     watch: Watch
@@ -102,7 +104,7 @@ class Experiment(LightningCLI):
 
     def _parse_and_make(self, args: list[str]) -> None:
         super().__init__(
-            Task,
+            AnyTask,
             DataModule,
             subclass_mode_model=True,
             subclass_mode_data=True,
@@ -212,9 +214,9 @@ class Experiment(LightningCLI):
         ]
         loggers: list[Logger] = []
         if record:
-            data = self.datamodule
+            judge = self.datamodule if self.model.monitor is None else self.model
             self.checkpoints = Checkpoints(
-                folder / "checkpoints", f"val/{data.monitor}", data.mode, self.config["save_every_n_steps"]
+                folder / "checkpoints", f"val/{judge.monitor}", judge.mode, self.config["save_every_n_steps"]
             )
             stop = StopOnSignal(self.checkpoints, request or StopRequest())
             callbacks += [Throughput(folder), ExactResume(self.config["threads"]), stop, self.checkpoints]

@@ -15,7 +15,7 @@ from visionlab.data.base import DataModule
 from visionlab.experiment import Experiment
 from visionlab.recipes import require_recipe
 from visionlab.run import Run
-from visionlab.tasks.base import Task
+from visionlab.tasks.base import AnyTask
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Loaded:
     ``{id, index, name}`` a class, for the data may not be there to ask.
     """
 
-    task: Task
+    task: AnyTask
     data: DataModule
     label_map: list[dict[str, int | str]]
 
