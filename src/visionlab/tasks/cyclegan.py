@@ -87,7 +87,7 @@ class CycleGAN(GAN):
 
     def step(self, batch: UnpairedBatch) -> Step:
         if "other_images" not in batch:
-            made = self.net.b(batch["images"])  # type: ignore[operator]
+            made = self.net.b(batch["images"])
             return Step({}, lambda: GenerationPredictions(images=made.float()))
         all_made = self.make(batch)
         return Step(self._of_nets(batch, all_made), lambda: GenerationPredictions(images=all_made["b"].float()))
