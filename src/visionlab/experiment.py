@@ -6,7 +6,7 @@ import os
 import warnings
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import yaml
@@ -23,6 +23,8 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy, Strategy
 
 from visionlab.callbacks.checkpoints import AtomicCheckpointIO, Checkpoints
+from visionlab.callbacks.ema import EMA
+from visionlab.callbacks.generated_pictures import GeneratedPictures
 from visionlab.callbacks.pictures import Pictures
 from visionlab.callbacks.progress import Progress
 from visionlab.callbacks.recipe import KeepRecipe
@@ -41,6 +43,7 @@ from visionlab.run import Run
 from visionlab.signals import StopRequest
 from visionlab.slurm import check_tasks
 from visionlab.tasks.base import AnyTask
+from visionlab.tasks.generation import Generation
 
 # every number of ours is gathered from all processes before it is logged
 warnings.filterwarnings("ignore", message=r".*sync_dist=True.*")
@@ -130,6 +133,12 @@ class Experiment(LightningCLI):
             default=None,
             help="CPU threads of each process; the last bits of a sum depend on them.",
         )
+        parser.add_argument(
+            "--weights",
+            type=Literal["averaged", "raw"],
+            default="averaged",
+            help="Which weights are evaluated, where visionlab.callbacks.ema.EMA averages them.",
+        )
         parser.link_arguments(
             "data", "model.init_args.num_classes", compute_fn=self._count_classes, apply_on="instantiate"
         )
@@ -211,6 +220,7 @@ class Experiment(LightningCLI):
             WriteResults(folder),
             Pictures(folder),
             CountSkipped(),
+            *([GeneratedPictures(folder)] if isinstance(self.model, Generation) else []),
         ]
         loggers: list[Logger] = []
         if record:
@@ -222,6 +232,9 @@ class Experiment(LightningCLI):
             callbacks += [Throughput(folder), ExactResume(self.config["threads"]), stop, self.checkpoints]
             loggers = [MetricsTable(folder / "metrics.csv"), *self._chosen_loggers(chosen, run)]
         given = config["callbacks"] if isinstance(config["callbacks"], list) else [config["callbacks"]]
+        for callback in given:
+            if isinstance(callback, EMA):
+                callback.weights = self.config["weights"]
         if config["enable_progress_bar"] is not False and not any(isinstance(c, ProgressBar) for c in given):
             callbacks.append(Progress())
         self.trainer_defaults["callbacks"] = callbacks

@@ -70,8 +70,8 @@ class Wasserstein(AdversarialLoss):
 
 
 class LeastSquares(AdversarialLoss):
-    """Squared distances to 1 for real and 0 for fake (Mao et al. 2017, equations 2 and 9 without their halves, as in Zhu
-    et al. 2017, section 4).
+    """Squared distances to 1 for real and 0 for fake (Mao et al. 2017, equations 2 and 9 without their halves, as in
+    Zhu et al. 2017, section 4).
     """
 
     def real(self, logits: Tensor) -> Tensor:
@@ -131,7 +131,7 @@ class GradientPenalty(Penalty):
     ) -> Tensor:
         share = torch.rand((len(real), 1, 1, 1), device=real.device, dtype=real.dtype, generator=random)
         between = share * real + (1 - share) * fake
-        norms = (slopes(discriminator, between) / 2).flatten(1).norm(dim=1)
+        norms: Tensor = (slopes(discriminator, between) / 2).flatten(1).norm(dim=1)
         return self.weight * (norms - 1).square()
 
 
@@ -148,7 +148,8 @@ class R1(Penalty):
     def __call__(
         self, discriminator: Discriminator, real: Tensor, fake: Tensor, random: torch.Generator | None = None
     ) -> Tensor:
-        return self.weight / 2 * (slopes(discriminator, real) / 2).square().flatten(1).sum(1)
+        squares: Tensor = (slopes(discriminator, real) / 2).square().flatten(1).sum(1)
+        return self.weight / 2 * squares
 
 
 def slopes(discriminator: Discriminator, images: Tensor) -> Tensor:

@@ -1,5 +1,5 @@
 """DCGAN: Radford, Metz and Chintala 2016, "Unsupervised Representation Learning with Deep Convolutional Generative
-Adversarial Networks", ICLR, section 3; widths as in figure 1 halved, which is what is usually trained (PyTorch's tutorial).
+Adversarial Networks", ICLR, section 3; figure 1 at half of its widths, as it is usually trained (PyTorch's tutorial).
 """
 
 from torch import Tensor, nn

@@ -1,5 +1,5 @@
-"""What all tasks share: the net, one ``step`` for every stage, exact metrics, and logging that costs next to nothing; and
-what those with one optimizer share.
+"""What all tasks share: the net, one ``step`` for every stage, exact metrics, and logging that costs next to nothing;
+and what those with one optimizer share.
 """
 
 import math

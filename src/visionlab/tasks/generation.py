@@ -130,6 +130,32 @@ class Generation(GAN):
         chosen = [i % self.num_classes for i in numbers] if labels is None else list(labels)
         return self.generate(noise, torch.tensor(chosen, device=self.device))
 
+    def walk(self, numbers: Sequence[int], steps: int) -> Tensor:
+        """Generate images on the way from each number to the next, along the great circle between their noise, whose
+        length goes evenly from one to the other (White 2016, "Sampling Generative Networks", section 3.1). Each way
+        is of the class of its first image, if training was conditional.
+
+        Args:
+            numbers: at least two.
+            steps: images from one number to the next, the first of which is of the number itself.
+
+        Returns:
+            ``((N - 1) * steps, channels, H, W)`` ``float32`` in [0, 1].
+        """
+        noise = numbered_noise(numbers, self.latent).double()
+        lengths = noise.norm(dim=1)
+        made = []
+        for i, number in enumerate(numbers[:-1]):
+            angle = ((noise[i] @ noise[i + 1]) / (lengths[i] * lengths[i + 1])).arccos()
+            share = torch.arange(steps, dtype=torch.float64)[:, None] / steps
+            start, end = noise[i] / lengths[i], noise[i + 1] / lengths[i + 1]
+            direction = (((1 - share) * angle).sin() * start + (share * angle).sin() * end) / angle.sin()
+            way = direction * ((1 - share) * lengths[i] + share * lengths[i + 1])
+            way = way.to(next(self.net.parameters()))
+            labels = torch.full((steps,), number % self.num_classes, device=self.device) if self.conditional else None
+            made.append(self.generate(way, labels))
+        return torch.cat(made)
+
     def step(self, batch: ClassificationBatch) -> Step:
         ids = batch["ids"].tolist()
         fake = self.generate_numbered([max(i, 0) for i in ids])
