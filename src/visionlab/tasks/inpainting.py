@@ -1,8 +1,7 @@
 """Inpainting by a context encoder: Pathak et al. 2016, "Context Encoders: Feature Learning by Inpainting"."""
 
-import functools
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +13,24 @@ from visionlab.losses.adversarial import AdversarialLoss, by_image
 from visionlab.metrics.reconstruction import Hole, middle
 from visionlab.tasks.base import LRSchedule
 from visionlab.tasks.gan import GAN
+
+
+class HoleScores:
+    """Makes the metrics of inpainting.
+
+    Args:
+        colour: see :class:`visionlab.metrics.reconstruction.Hole`.
+    """
+
+    samples: int | None = None
+    monitor = "hole/PSNR"
+    mode: Literal["max", "min"] = "max"
+
+    def __init__(self, colour: Sequence[float]) -> None:
+        self.colour = colour
+
+    def __call__(self, data: Any) -> dict[str, Metric]:
+        return {"hole": Hole(self.colour)}
 
 
 class Inpainting(GAN):
@@ -59,7 +76,7 @@ class Inpainting(GAN):
             optimizer,
             discriminator_optimizer,
             lr_schedulers,
-            scores=functools.partial(_scores, colour),
+            scores=HoleScores(colour),
         )
         if not 0 <= adversarial_weight <= 1:
             raise ValueError(f"adversarial_weight must lie in [0, 1], not {adversarial_weight}")
@@ -124,8 +141,3 @@ def _put(images: Tensor, inside: Tensor) -> Tensor:
     changed = images.clone()
     middle(changed).copy_(inside)
     return changed
-
-
-def _scores(colour: Sequence[float], data: Any) -> dict[str, Metric]:
-    """The official metrics of data sets judge no inpainting."""
-    return {"hole": Hole(colour)}
