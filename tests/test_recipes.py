@@ -6,10 +6,12 @@ import os
 import pkgutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torchvision
 import yaml
+from PIL import Image
 
 from conftest import in_child, wait_for
 from visionlab.cli import main
@@ -57,10 +59,18 @@ def random_weights(name):
 def test_a_recipe_runs_on_the_twin_of_its_data(recipe, twin, capsys):
     content = yaml.safe_load(recipe.read_text())
     data, net = content["data"], content["model"]["init_args"]["net"]
-    detects, segments = (recipe.parent.name == name for name in ("detection", "segmentation"))
+    detects, segments, generates = (recipe.parent.name == name for name in ("detection", "segmentation", "generation"))
+    steps = 5 if generates else 2  # which are one of the generator
     # SSD300 takes images of its own size only, three seconds each; BatchNorm after pooling all of an image needs two
     batch_size = 1 if detects else 2 if segments else 8
-    small = ["--data.init_args.batch_size", str(batch_size), "--trainer.max_steps", "2", "--trainer.devices", "1"]
+    small = [
+        "--data.init_args.batch_size",
+        str(batch_size),
+        "--trainer.max_steps",
+        str(steps),
+        "--trainer.devices",
+        "1",
+    ]
     if detects or segments:
         small += ["--trainer.limit_val_batches", "2", "--trainer.limit_test_batches", "2"]
     if detects:
@@ -68,6 +78,10 @@ def test_a_recipe_runs_on_the_twin_of_its_data(recipe, twin, capsys):
         if "ssd" not in net["init_args"]["name"]:
             small += [*("--model.init_args.net.init_args.min_size", "64")]
             small += [*("--model.init_args.net.init_args.max_size", "96")]
+    if generates:
+        small += ["--trainer.num_sanity_val_steps", "0"]
+        players = content["model"]["init_args"].keys() & {"net", "discriminator"}
+        small += [f"--model.init_args.{player}.init_args.width=8" for player in players]
     if "root" in data["init_args"]:
         small += ["--data.init_args.root", str(twin(data["class_path"]))]
     if "num_workers" in data["init_args"]:
@@ -83,19 +97,26 @@ def test_a_recipe_runs_on_the_twin_of_its_data(recipe, twin, capsys):
     if "weights" in net.get("init_args", {}):
         torch.save(torchvision.models.get_model(net["init_args"]["name"]).state_dict(), "weights.pth")
         small += ["--model.init_args.net.init_args.weights", "weights.pth"]
+    if "style" in content["model"]["init_args"]:
+        torch.save(random_weights("vgg16"), "vgg16.pth")
+        Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)).save("style.png")
+        small += ["--model.init_args.features.init_args.weights", "vgg16.pth"]
+        small += ["--model.init_args.style", "style.png", "--model.init_args.style_size", "32"]
     assert main(["fit", "--config", str(recipe), "--trainer.logger", "false", *small]) == 0
     run = Run.open(Path("runs") / recipe.stem / "0")
     assert run.info["state"] == "finished"
     said = capsys.readouterr().out
     stage = "val" if "the test split has no labels" in said else "test"
     results = json.loads((run.folder / "results" / f"{stage}.json").read_text())
-    monitored = f"{stage}/{pkgutil.resolve_name(data['class_path']).monitor}"
-    assert 0 <= results[monitored] <= (1 if pkgutil.resolve_name(data["class_path"]).mode == "max" else math.inf)
+    # generated images have losses only, which may be negative, where no extractor of features is given
+    monitored = f"{stage}/loss" if generates else f"{stage}/{pkgutil.resolve_name(data['class_path']).monitor}"
+    if not generates:
+        assert 0 <= results[monitored] <= (1 if pkgutil.resolve_name(data["class_path"]).mode == "max" else math.inf)
     # a metric of objects of a size may be that of none
     losses = [value for name, value in results.items() if name.count("/") == 1]
     assert losses
     assert all(map(math.isfinite, losses))
-    assert torch.load(run.checkpoints / "last.ckpt", weights_only=True)["global_step"] == 2
+    assert torch.load(run.checkpoints / "last.ckpt", weights_only=True)["global_step"] == steps
     assert monitored in said
 
 

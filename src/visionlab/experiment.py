@@ -226,7 +226,8 @@ class Experiment(LightningCLI):
         ]
         loggers: list[Logger] = []
         if record:
-            judge = self.datamodule if self.model.monitor is None else self.model
+            judges = [one for one in (self.model.scores, self.model) if one is not None and one.monitor is not None]
+            judge = [*judges, self.datamodule][0]
             self.checkpoints = Checkpoints(
                 folder / "checkpoints", f"val/{judge.monitor}", judge.mode, self.config["save_every_n_steps"]
             )

@@ -1,4 +1,4 @@
-"""What tasks predict, as rows of a table and as pictures: one class an image, objects in it, its mask, another image."""
+"""What tasks predict, as rows of a table and as pictures: a class an image, objects in it, its mask, another image."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path

@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from lightning import LightningModule
@@ -39,6 +39,25 @@ class LRSchedule:
     monitor: str | None = None
 
 
+class Scores(Protocol):
+    """Makes other metrics than the official ones of a data set: those of generated images.
+
+    Attributes:
+        samples: how many images are generated for one evaluation; None for as many as the split has.
+        monitor: the metric that says which weights are best, as ``<protocol>/<metric>``; None where none does.
+        mode: whether more or less of it is better.
+    """
+
+    samples: int | None
+    mode: Literal["max", "min"]
+
+    @property
+    def monitor(self) -> str | None: ...
+
+    def __call__(self, data: Any) -> dict[str, Metric]:
+        """New metrics, by protocol, given the data module."""
+
+
 class AnyTask(LightningModule, ABC):
     """How a batch becomes losses, predictions and metrics, however the net is trained. A subclass gives ``step``, and
     how it trains: ``training_step`` and ``configure_optimizers``; :class:`Task` has these for one optimizer.
@@ -50,12 +69,13 @@ class AnyTask(LightningModule, ABC):
         num_classes: of the data set, which the command line links to it.
         net: makes the net, given ``num_classes``.
         lr_schedulers: learning-rate schedulers, if any.
-        scores: makes the metrics, by protocol, given the data; None for the official ones of the data set.
+        scores: makes the metrics; None for the official ones of the data set.
 
     Attributes:
         monitor: the metric that says which weights are best, as ``<protocol>/<metric>``, where the task rather than the
-            data set says so.
+            data set says so; that of ``scores`` wins.
         mode: whether more or less of it is better.
+        scores: as given.
         records: what the last evaluation kept about each image, by name, ``(N, ...)``, in the order of ``ids``.
         found: the objects that the metrics of the last evaluation were given, on all processes, by protocol, the places
             of their images in the order of ``records``; empty in training, which keeps them for no one.
@@ -75,7 +95,7 @@ class AnyTask(LightningModule, ABC):
         num_classes: int,
         net: Callable[[int], nn.Module],
         lr_schedulers: Sequence[LRSchedule] = (),
-        scores: Callable[[Any], dict[str, Metric]] | None = None,
+        scores: Scores | None = None,
     ) -> None:
         super().__init__()
         self.num_classes = num_classes

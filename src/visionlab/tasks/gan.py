@@ -11,9 +11,8 @@ import torch
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torchmetrics import Metric
 
-from visionlab.tasks.base import AnyTask, LRSchedule
+from visionlab.tasks.base import AnyTask, LRSchedule, Scores
 
 
 class GAN(AnyTask):
@@ -37,7 +36,7 @@ class GAN(AnyTask):
         discriminator_optimizer: makes the discriminator's.
         lr_schedulers: learning-rate schedulers of both, if any; none that watches a metric.
         n_critic: training batches, and so steps of the discriminator, for each step of the net.
-        scores: makes the metrics, by protocol, given the data; None for the official ones of the data set.
+        scores: makes the metrics; None for the official ones of the data set.
     """
 
     def __init__(
@@ -49,7 +48,7 @@ class GAN(AnyTask):
         discriminator_optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
         lr_schedulers: Sequence[LRSchedule] = (),
         n_critic: int = 1,
-        scores: Callable[[Any], dict[str, Metric]] | None = None,
+        scores: Scores | None = None,
     ) -> None:
         super().__init__(num_classes, net, lr_schedulers, scores)
         if n_critic < 1:

@@ -55,8 +55,6 @@ class Inpainting(GAN):
         lr_schedulers: learning-rate schedulers of both, if any.
     """
 
-    monitor = "hole/PSNR"
-
     def __init__(
         self,
         num_classes: int,
