@@ -64,7 +64,12 @@ def restyle(
     noise = torch.rand(content.shape, generator=torch.Generator().manual_seed(seed))
     image = (content.clone() if start == "content" else noise.to(content)).requires_grad_()
     optimizer = torch.optim.LBFGS(
-        [image], max_iter=steps, max_eval=2 * steps, tolerance_change=0, line_search_fn="strong_wolfe"
+        [image],
+        max_iter=steps,
+        max_eval=2 * steps,
+        tolerance_grad=0,
+        tolerance_change=0,
+        line_search_fn="strong_wolfe",
     )
     evaluations = itertools.count()
 
