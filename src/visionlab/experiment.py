@@ -33,6 +33,7 @@ from visionlab.callbacks.resume import ExactResume
 from visionlab.callbacks.skipped import CountSkipped
 from visionlab.callbacks.stop import StopOnSignal
 from visionlab.callbacks.throughput import Throughput
+from visionlab.callbacks.translations import ShowsImages, Translations
 from visionlab.callbacks.watch import Watch
 from visionlab.data.base import DataModule
 from visionlab.loggers import MetricsTable, open_wandb
@@ -221,6 +222,7 @@ class Experiment(LightningCLI):
             Pictures(folder),
             CountSkipped(),
             *([GeneratedPictures(folder)] if isinstance(self.model, Generation) else []),
+            *([Translations(folder)] if isinstance(self.model, ShowsImages) else []),
         ]
         loggers: list[Logger] = []
         if record:
