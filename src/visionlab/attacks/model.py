@@ -8,7 +8,7 @@ from typing import Protocol, Self
 import torch
 from torch import Tensor, nn
 
-from visionlab.attacks.losses import Loss, cross_entropy
+from visionlab.attacks.losses import Loss, cross_entropy, highest_other, pick
 
 
 class Model(Protocol):
@@ -183,7 +183,7 @@ def rivals(model: Classifier, images: Tensor) -> Tensor:
 
 
 def boundaries(model: Classifier, images: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
-    """How far logits are from changing places with the label's.
+    """How far logits are from changing places with the label's; with targets, with the highest other's.
 
     Args:
         model: what is attacked.
@@ -191,12 +191,13 @@ def boundaries(model: Classifier, images: Tensor, classes: Tensor) -> tuple[Tens
         classes: ``(n, k)`` ``int64``.
 
     Returns:
-        ``(n, k)``, the logit of each class less that of the label, and ``(n, k, channels, H, W)``, its gradients.
+        ``(n, k)``, the logit of each class less the other, and ``(n, k, channels, H, W)``, its gradients.
     """
     with torch.enable_grad():
         images = images.detach().requires_grad_()
         logits = model.logits(images)
-        gaps = logits.gather(1, classes) - logits.gather(1, model.labels[:, None])
+        top = pick(logits, model.labels) if model.targets is None else highest_other(logits, model.targets)
+        gaps = logits.gather(1, classes) - top[:, None]
         slopes = [torch.autograd.grad(column.sum(), images, retain_graph=True)[0] for column in gaps.unbind(1)]
     return gaps.detach(), torch.stack(slopes, 1)
 
