@@ -15,12 +15,13 @@ from visionlab.data.base import DataModule
 from visionlab.experiment import Experiment
 from visionlab.recipes import require_recipe
 from visionlab.run import Run
+from visionlab.tasks.adversarial import Adversarial
 from visionlab.tasks.base import Task
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A task with its weights, in evaluation mode on the CPU; its data; and the label map that it was trained with, one
+    """A task with its weights, in evaluation mode on the CPU, without what :class:`Adversarial` wrapped it in; its data; and the label map that it was trained with, one
     ``{id, index, name}`` a class, for the data may not be there to ask.
     """
 
@@ -78,6 +79,7 @@ def load(folder: str | Path, checkpoint: Path | None = None) -> Loaded:
     content = read_checkpoint(path)
     label_map = content["label_map"]
     experiment = Experiment(["--config", str(run.folder / "config.yaml")], num_classes=len(label_map))
-    experiment.model.load_state_dict(content["state_dict"])
-    experiment.model.eval()
-    return Loaded(experiment.model, experiment.datamodule, label_map)
+    task = experiment.model
+    task.load_state_dict(content["state_dict"])
+    task.eval()
+    return Loaded(task.task if isinstance(task, Adversarial) else task, experiment.datamodule, label_map)
