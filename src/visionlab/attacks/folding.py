@@ -46,7 +46,9 @@ def foldable(net: nn.Module, outputs: Tensor) -> list[tuple[str, str]]:
         net: in evaluation mode; all its parameters require gradients.
         outputs: what it gave.
     """
-    convs: dict[Tensor, str] = {module.weight: name for name, module in net.named_modules() if type(module) is nn.Conv2d}
+    convs: dict[Tensor, str] = {
+        module.weight: name for name, module in net.named_modules() if type(module) is nn.Conv2d
+    }
     norms: dict[Tensor, str] = {
         module.weight: name
         for name, module in net.named_modules()

@@ -13,7 +13,7 @@ from torchmetrics import Metric
 from visionlab.attacks.base import Attack, Bounded
 from visionlab.attacks.budget import Norm
 from visionlab.attacks.fgsm import FGSM
-from visionlab.attacks.square import Square
+
 from visionlab.tasks.base import Task
 from visionlab.tasks.objectives import Objective, subset
 from visionlab.tasks.under_attack import UnderAttack
@@ -64,7 +64,7 @@ class Audit(Metric):
         attacks: dict[str, Attack | None] = {"clean": None, "attack": attack}
         if isinstance(attack, Bounded):
             attacks["one_step"] = FGSM(attack.eps, norm=attack.norm)
-            attacks["black_box"] = Square(attack.eps, norm=attack.norm, queries=queries)
+
             attacks["huge_budget"] = with_budget(attack, HUGE[attack.norm])
         self.tried = {name: UnderAttack(name, task, one, objective, metrics()) for name, one in attacks.items()}
 
