@@ -21,8 +21,8 @@ from visionlab.tasks.base import Task
 
 @dataclass(frozen=True)
 class Loaded:
-    """A task with its weights, in evaluation mode on the CPU, without what :class:`Adversarial` wrapped it in; its data; and the label map that it was trained with, one
-    ``{id, index, name}`` a class, for the data may not be there to ask.
+    """A task with its weights, in evaluation mode on the CPU, without the :class:`Adversarial` around it; its data; and
+    the label map that it was trained with, one ``{id, index, name}`` a class, for the data may not be there to ask.
     """
 
     task: Task

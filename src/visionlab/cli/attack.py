@@ -13,6 +13,8 @@ ATTACKS = {
     "random_fgsm": ("visionlab.attacks.random_fgsm.RandomFGSM", "one step from a random start (Wong et al. 2020)"),
     "bim": ("visionlab.attacks.bim.BIM", "small steps from the image (Kurakin et al. 2017)"),
     "pgd": ("visionlab.attacks.pgd.PGD", "small steps from random starts (Madry et al. 2018)"),
+    "segpgd": ("visionlab.attacks.segpgd.SegPGD", "PGD on segmentation (Gu et al. 2022)"),
+    "patch": ("visionlab.attacks.patch.Patch", "a square of any pixels, no --eps (Brown et al. 2017)"),
     "mi_fgsm": ("visionlab.attacks.mi_fgsm.MIFGSM", "steps with momentum (Dong et al. 2018)"),
 }
 
@@ -27,7 +29,7 @@ LOSSES = {
     "pixels": ("PixelCrossEntropy", "cross-entropy of the pixels (segmentation)"),
 }
 
-HELP = f"""usage: visionlab attack RUN [--attack NAME] [--eps 8/255] [--KEY VALUE ...] [--curve 0,2/255,8/255] [--images N]
+HELP = f"""usage: visionlab attack RUN [--attack NAME] [--eps 8/255] [--KEY VALUE ...] [--curve LIST] [--images N]
 
 Attacks the images of the test split before a run's best weights, or those of a checkpoint, see them, and prints the
 metrics of both, side by side; then, in an audit, whether the numbers can be believed. RUN/attacks/<n>/ is left with
@@ -38,7 +40,7 @@ results.json, per_image.csv, audit.txt and attacked.png: images, what was added 
   --eps, --KEY      the arguments of the attack: --eps 8/255 --steps 20 --norm l2; budgets count in images of [0, 1]
   --loss NAME       what is raised, if not class for classifiers of one label and own for others:
                     {(chr(10) + 20 * " ").join(f"{name:<14}{about}" for name, (_, about) in LOSSES.items())}
-  --curve LIST      attack with these budgets too: curve.csv and curve.png
+  --curve LIST      attack with these budgets too, as 0,2/255,8/255: curve.csv and curve.png
   --images N        only the first N images
   --audited N       images that the audit tries other attacks on (64)
   --split SPLIT     val or test (test, where it has labels)

@@ -139,7 +139,7 @@ def make_attack(class_path: str, arguments: dict[str, Any]) -> Attack:
         raise ValueError(f"there is no attack {class_path}: {error}") from error
     if not (isinstance(made, type) and issubclass(made, Attack)):
         raise ValueError(f"{class_path} is no attack")
-    known = [field.name for field in fields(made)] if is_dataclass(made) else []
+    known: list[str] = [field.name for field in fields(made)] if is_dataclass(made) else []
     for name in arguments:
         if name not in known:
             raise ValueError(f"{made.__name__} takes no {name}; it takes {', '.join(known)}")
@@ -231,7 +231,13 @@ def draw(loaded: Loaded, batch: Any, attack: Attack, objective: Objective) -> Im
     with torch.no_grad():
         before, after = task.step(some).predict(), task.step(moved).predict()
     names = loaded.class_names
-    return three_panels(shown(some["images"], moved["images"], before, after, names), title=repr(attack))
+    return three_panels(shown(some["images"], moved["images"], before, after, names), title=titled(attack))
+
+
+def titled(attack: Attack) -> str:
+    """The attack in a few words."""
+    name = type(attack).__name__
+    return f"{name}, eps {attack.eps} of {attack.norm}" if isinstance(attack, Bounded) else name
 
 
 def tell_wandb(run: Run, name: str, values: dict[str, float | None], pictures: dict[str, Image.Image]) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from lightning_utilities.core.rank_zero import rank_zero_warn
 
 from visionlab.attacks.base import Attack
 from visionlab.batch import Step
@@ -22,8 +22,8 @@ class Adversarial(Task):
     Beside ``<stage>/<protocol>/<metric>``, which are of images as they are, evaluation gives
     ``<stage>/<attack>/<protocol>/<metric>`` for each attack, how far its images were moved
     (:class:`visionlab.tasks.under_attack.UnderAttack`), and, in tests, ``<stage>/audit/...``, which says whether the
-    numbers of the first attack can be trusted (:class:`visionlab.tasks.audit.Audit`). The best weights are those that do
-    best under the first attack.
+    numbers of the first attack can be trusted (:class:`visionlab.tasks.audit.Audit`). The best weights are those that
+    do best under the first attack.
 
     Args:
         num_classes: of the data set, which the command line links to it.
@@ -73,7 +73,8 @@ class Adversarial(Task):
 
     def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
         """One step for each replay of the batch; Lightning counts them as one."""
-        for self.replay in range(self.method.replays):
+        for replay in range(self.method.replays):
+            self.replay = replay
             super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
         self.replay = 0
 

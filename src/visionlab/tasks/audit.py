@@ -1,5 +1,5 @@
-"""Whether robust numbers can be trusted: most defences that were broken had hidden their gradients (Athalye et al. 2018,
-section 3.1; Carlini et al. 2019, "On Evaluating Adversarial Robustness", section 4).
+"""Whether robust numbers can be trusted: most defences that were broken had hidden their gradients (Athalye et al.
+2018, section 3.1; Carlini et al. 2019, "On Evaluating Adversarial Robustness", section 4).
 """
 
 from collections.abc import Callable
@@ -13,7 +13,6 @@ from torchmetrics import Metric
 from visionlab.attacks.base import Attack, Bounded
 from visionlab.attacks.budget import Norm
 from visionlab.attacks.fgsm import FGSM
-
 from visionlab.tasks.base import Task
 from visionlab.tasks.objectives import Objective, subset
 from visionlab.tasks.under_attack import UnderAttack
@@ -29,8 +28,8 @@ class Audit(Metric):
     """Tries other attacks on the first images of a split, and compares them with the one whose numbers are reported.
 
     ``compute`` gives the metric that the data set watches on ``clean`` images, under the ``attack``, and, where the
-    attack has a budget, under ``one_step`` of it (FGSM), under the ``black_box`` attack Square, and under the attack with
-    a ``huge_budget``; how far images were moved, ``moved``, in the attack's norm; ``zero_gradients``, the mean share of
+    attack has a budget, under ``one_step`` of it (FGSM), under the ``black_box`` attack Square, and under the attack
+    with a ``huge_budget``; how far images were moved, ``moved``, in the attack's norm; ``zero_gradients``, the mean share of
     the gradient of an image that is exactly 0; and ``suspect``, the number of reasons not to trust the numbers.
 
     Args:
@@ -108,7 +107,7 @@ class Facts:
     """What can be said of a net without an image.
 
     chance: the metric of an answer that does not look at the image, at most.
-    training: how many modules of it are in training mode: BatchNorm and Dropout would answer by the batch, or at random.
+    training: how many modules of it are in training mode, where BatchNorm answers by the batch, and Dropout at random.
     normalizations: how often it normalises images.
     precision: of its parameters.
     """

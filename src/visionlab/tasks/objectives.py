@@ -133,8 +133,8 @@ class Appear(Objective):
 
 @dataclass(frozen=True)
 class ChangeClass(Objective):
-    """Objects stay where they are, and are taken for others: the loss of the same boxes with the labels of other classes
-    falls (TOG, object-mislabeling). An image without objects keeps none.
+    """Objects stay where they are, and are taken for others: the loss of the same boxes with the labels of other
+    classes falls (TOG, object-mislabeling). An image without objects keeps none.
 
     Args:
         shift: what is added to a label to give the one that it is taken for, from C on counted from 0 again.
@@ -215,4 +215,4 @@ def _targets(batch: Any) -> list[DetectionTarget]:
 
 
 def _none(target: DetectionTarget) -> DetectionTarget:
-    return {name: value[:0] for name, value in target.items()}  # type: ignore[return-value,attr-defined]
+    return {name: value[:0] for name, value in target.items()}  # type: ignore[return-value,index]
