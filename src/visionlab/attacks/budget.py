@@ -86,6 +86,13 @@ def random_start(images: Tensor, eps: float, norm: Norm, seed: int, ids: Tensor,
     return (images + eps * radius * direction).clamp_(0, 1)
 
 
+def edge_start(images: Tensor, eps: float, norm: Norm, seed: int, ids: Tensor, draw: int = 0) -> Tensor:
+    """As :func:`random_start`, but at the edge of the budget before it is clipped."""
+    shape = images.shape[1:]
+    noise = 2 * uniform(seed, ids, shape, draw) - 1 if norm == "linf" else normal(seed, ids, shape, draw)
+    return (images + eps * to_length(noise, norm)).clamp_(0, 1)
+
+
 def normal(seed: int, ids: Tensor, shape: tuple[int, ...], draw: int) -> Tensor:
     """As :func:`visionlab.attacks.noise.uniform`, but normal with mean 0 and standard deviation 1."""
     inside = uniform(seed, ids, shape, draw) + 2**-25  # in (0, 1): the inverse of the ends is infinite

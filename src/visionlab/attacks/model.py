@@ -108,25 +108,31 @@ def classifier(model: Model, attack: object) -> Classifier:
     return model
 
 
-def assess(model: Model, images: Tensor) -> tuple[Tensor, Tensor]:
-    """The losses ``(n,)``, and whether each image is fooled ``(n,)`` ``bool``: of classifiers; of others never."""
+def assess(model: Model, images: Tensor, towards: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """The losses ``(n,)``, and whether each image is fooled ``(n,)`` ``bool``: of classifiers; of others never.
+
+    Args:
+        model: what is attacked.
+        images: of its batch.
+        towards: classes ``(n,)`` that the loss is to lead to, for a classifier that any wrong class fools.
+    """
     if isinstance(model, Classifier):
         logits = model.logits(images)
-        return model.loss(logits, model.labels, model.targets), model.fooled(logits)
+        return model.loss(logits, model.labels, model.targets if towards is None else towards), model.fooled(logits)
     losses = model.losses(images)
     return losses, torch.zeros_like(losses, dtype=torch.bool)
 
 
-def assess_gradients(model: Model, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def assess_gradients(model: Model, images: Tensor, towards: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
     """As :func:`assess`, detached, and the gradients of the losses, of the images' shape.
 
     The losses are summed: a mean would make gradients smaller the larger the batch.
     """
     with torch.enable_grad():
         images = images.detach().requires_grad_()
-        losses, fooled = assess(model, images)
-        (gradients,) = torch.autograd.grad(losses.sum(), images)
-    return losses.detach(), fooled, gradients
+        losses, fooled = assess(model, images, towards)
+        (found,) = torch.autograd.grad(losses.sum(), images)
+    return losses.detach(), fooled, found
 
 
 def gradients(model: Model, images: Tensor) -> Tensor:
@@ -144,12 +150,42 @@ def zero_share(model: Model, images: Tensor) -> Tensor:
     return (gradients(model, images) == 0).flatten(1).float().mean(1)
 
 
-def still_standing(model: Classifier, images: Tensor) -> Tensor:
-    """``(m,)`` ``int64``: the places of the images that do not fool the model."""
-    if len(images) == 0:
-        return torch.empty_like(model.labels)
+def still_standing(model: Model, images: Tensor) -> Tensor:
+    """``(m,)`` ``int64``: the places of the images that do not fool the model: all, unless it is a classifier."""
+    if not isinstance(model, Classifier) or len(images) == 0:
+        return torch.arange(len(images), device=images.device)
     with torch.no_grad():
         return (~model.fooled(model.logits(images))).nonzero()[:, 0]
+
+
+def rivals(model: Classifier, images: Tensor) -> Tensor:
+    """``(n, k)`` ``int64``: the classes that each image may be mistaken for, the likeliest first: the target, or all
+    but the label.
+    """
+    if model.targets is not None:
+        return model.targets[:, None]
+    with torch.no_grad():
+        order = model.logits(images).argsort(dim=1, descending=True)
+    return order[order != model.labels[:, None]].view(len(order), -1)
+
+
+def boundaries(model: Classifier, images: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+    """How far logits are from changing places with the label's.
+
+    Args:
+        model: what is attacked.
+        images: of its batch.
+        classes: ``(n, k)`` ``int64``.
+
+    Returns:
+        ``(n, k)``, the logit of each class less that of the label, and ``(n, k, channels, H, W)``, its gradients.
+    """
+    with torch.enable_grad():
+        images = images.detach().requires_grad_()
+        logits = model.logits(images)
+        gaps = logits.gather(1, classes) - logits.gather(1, model.labels[:, None])
+        slopes = [torch.autograd.grad(column.sum(), images, retain_graph=True)[0] for column in gaps.unbind(1)]
+    return gaps.detach(), torch.stack(slopes, 1)
 
 
 @contextmanager
