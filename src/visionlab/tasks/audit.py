@@ -13,8 +13,9 @@ from torchmetrics import Metric
 from visionlab.attacks.base import Attack, Bounded
 from visionlab.attacks.budget import Norm
 from visionlab.attacks.fgsm import FGSM
+from visionlab.attacks.square import Square
 from visionlab.tasks.base import Task
-from visionlab.tasks.objectives import Objective, subset
+from visionlab.tasks.objectives import ClassLoss, Objective, subset
 from visionlab.tasks.under_attack import UnderAttack
 
 HUGE: dict[Norm, float] = {"linf": 1.0, "l2": 1000.0}
@@ -29,8 +30,8 @@ class Audit(Metric):
 
     ``compute`` gives the metric that the data set watches on ``clean`` images, under the ``attack``, and, where the
     attack has a budget, under ``one_step`` of it (FGSM), under the ``black_box`` attack Square, and under the attack
-    with a ``huge_budget``; how far images were moved, ``moved``, in the attack's norm; ``zero_gradients``, the mean share of
-    the gradient of an image that is exactly 0; and ``suspect``, the number of reasons not to trust the numbers.
+    with a ``huge_budget``; how far images were moved, ``moved``, in the attack's norm; ``zero_gradients``, the mean
+    share of the gradient of an image that is exactly 0; and ``suspect``, the number of reasons to doubt the numbers.
 
     Args:
         task: in evaluation mode.
@@ -64,8 +65,12 @@ class Audit(Metric):
         if isinstance(attack, Bounded):
             attacks["one_step"] = FGSM(attack.eps, norm=attack.norm)
 
+            attacks["black_box"] = Square(attack.eps, norm=attack.norm, queries=queries)
             attacks["huge_budget"] = with_budget(attack, HUGE[attack.norm])
-        self.tried = {name: UnderAttack(name, task, one, objective, metrics()) for name, one in attacks.items()}
+        raised = dict.fromkeys(attacks, objective)
+        if isinstance(objective, ClassLoss):  # a loss that has no gradient may have no difference either
+            raised["black_box"] = ClassLoss("margin", objective.shift)
+        self.tried = {n: UnderAttack(n, task, one, raised[n], metrics()) for n, one in attacks.items()}
 
     def update(self, predictions: Any, batch: Any) -> None:
         """Attack those of a batch that are among the first images."""

@@ -13,6 +13,7 @@ from typing import Any, Literal, Self
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torchvision.models.detection.ssd import SSD
 
 from visionlab.attacks.losses import cross_entropy, dlr, margin
 from visionlab.attacks.model import Classifier, Model
@@ -120,7 +121,7 @@ class Vanish(Objective):
 
     def __call__(self, task: Task, batch: Any) -> Victim:
         told = {**batch, "targets": [_none(target) for target in _targets(batch)]}
-        return Victim(task, told, lambda task, batch: -own_losses(task, batch))
+        return Victim(task, told, lambda task, batch: -losses_of_none(task, batch))
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ class Appear(Objective):
     """Objects appear: the loss of finding none rises (TOG, object-fabrication)."""
 
     def __call__(self, task: Task, batch: Any) -> Victim:
-        return Victim(task, {**batch, "targets": [_none(target) for target in _targets(batch)]}, own_losses)
+        return Victim(task, {**batch, "targets": [_none(target) for target in _targets(batch)]}, losses_of_none)
 
 
 @dataclass(frozen=True)
@@ -172,6 +173,31 @@ def own_losses(task: Task, batch: Any) -> Tensor:
     if not losses:
         raise ValueError(f"{type(task).__name__} has no losses to raise: are there no labels?")
     return torch.stack([loss.expand(len(batch["ids"])) for loss in losses]).sum(0)
+
+
+def losses_of_none(task: Task, batch: Any) -> Tensor:
+    """``(1,)``, the loss of finding objects in an image without any.
+
+    That of SSD is 0, for of default boxes without an object it takes three for each with one; here it is the summed
+    cross-entropy of the background in all of them.
+
+    Args:
+        task: of detection.
+        batch: of one image, told to have no object.
+    """
+    ssd = next((module for module in task.net.modules() if isinstance(module, SSD)), None)
+    if ssd is None:
+        return own_losses(task, batch)
+    seen: list[Tensor] = []
+    hook = ssd.head.register_forward_hook(lambda module, args, outputs: seen.append(outputs["cls_logits"].float()))
+    try:
+        task.step(batch)
+    finally:
+        hook.remove()
+    logits = seen[0].transpose(1, 2)
+    return F.cross_entropy(
+        logits, logits.new_zeros(len(logits), logits.shape[2], dtype=torch.int64), reduction="none"
+    ).sum(1)
 
 
 def pixel_losses(task: Task, batch: Any) -> tuple[Tensor, Tensor]:

@@ -20,8 +20,8 @@ class UnderAttack(ByImage):
 
     ``compute`` gives those metrics as ``<protocol>/<metric>``; ``loss``, the task's own; and how far images were moved:
     ``linf`` and ``l2``, the furthest, in pixels of [0, 1]; and ``zero_gradients``, the mean share of an image's
-    gradient that is exactly 0 before it is moved. ``records`` holds these of each image, and what the metrics keep about it, as
-    ``<name>_under_<attack>``.
+    gradient that is exactly 0 before it is moved. ``records`` holds these of each image, and what the metrics keep
+    about it, as ``<name>_under_<attack>``.
 
     Everything is computed in float32. Images of any sizes are attacked one at a time.
 
