@@ -57,7 +57,7 @@ def new_metric(samples=SAMPLES, classes=CLASSES):
 
 def update(metric, at, batch_size, seed=0):
     images = images_of(seed)
-    for ids in torch.as_tensor(list(at)).split(batch_size):
+    for ids in torch.tensor(list(at), dtype=torch.int64).split(batch_size) if len(at) else ():
         metric.update({"images": images[ids]}, {"ids": ids})
 
 

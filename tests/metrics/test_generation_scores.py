@@ -58,9 +58,9 @@ def test_kernel_distance_of_gaussians_comes_near_the_closed_form():
     ]
     closed = terms[0] + terms[1] - 2 * terms[2]
     x, y = drawn(20_000, d, scale=s, shift=a), drawn(20_000, d, seed=1)
-    mean, deviation = kernel_distance(x, y, subsets=60, subset_size=1000)
-    assert mean == pytest.approx(closed, rel=0.03)
-    assert abs(mean - closed) < 4 * deviation / np.sqrt(60)
+    mean, deviation = kernel_distance(x, y, subsets=20, subset_size=800)
+    assert mean == pytest.approx(closed, rel=0.05)
+    assert abs(mean - closed) < 4 * deviation / np.sqrt(20)
 
 
 def test_kernel_distance_of_equals_is_zero_on_average_and_by_its_seed():

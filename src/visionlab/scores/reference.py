@@ -74,6 +74,13 @@ def open_memory(train: tuple[str, Reference], held_out: tuple[str, Reference]) -
     return Memory(features, _kept(f"held-out-{key}", find)["distances"])
 
 
+def real_images(data: DataModule, split: Split) -> Tensor:
+    """The images of a split, not augmented: ``(N, channels, H, W)`` ``uint8``. All are in memory at once."""
+    dataset = data.dataset(split, augmented=False)
+    rows = [row for pair in _batches(dataset, np.arange(len(dataset)), data.num_workers) for row in pair]
+    return torch.from_numpy(_everyones([np.asarray(row) for row in rows]))
+
+
 def _kept(name: str, find: Callable[[], dict[str, Array]]) -> Arrays:
     """Open a folder of arrays; where a process has none, as on another machine, all find them, and it writes one."""
     folder = cache() / name
