@@ -164,6 +164,12 @@ class SegmentationPredictions(TypedDict):
     mask: Tensor
 
 
+class GenerationPredictions(TypedDict):
+    """images: ``(B, channels, H, W)`` ``float32`` in [0, 1]."""
+
+    images: Tensor
+
+
 @dataclass(frozen=True)
 class Step:
     """What a task makes of one batch, in training, evaluation, prediction and attack alike.
@@ -173,10 +179,12 @@ class Step:
         the training loss.
     predict: gives the predictions for the batch, sharing the forward pass that gave the losses. Called only if they are
         wanted.
+    ids: of the predictions, where they are not of the images of the batch, as of those that are generated.
     """
 
     losses: dict[str, Tensor]
     predict: Callable[[], Any]
+    ids: Tensor | None = None
 
 
 def to_unit(images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:

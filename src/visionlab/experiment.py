@@ -6,7 +6,7 @@ import os
 import warnings
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import yaml
@@ -23,6 +23,8 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy, Strategy
 
 from visionlab.callbacks.checkpoints import AtomicCheckpointIO, Checkpoints
+from visionlab.callbacks.ema import EMA
+from visionlab.callbacks.generated_pictures import GeneratedPictures
 from visionlab.callbacks.pictures import Pictures
 from visionlab.callbacks.progress import Progress
 from visionlab.callbacks.recipe import KeepRecipe
@@ -40,7 +42,8 @@ from visionlab.processes import is_first
 from visionlab.run import Run
 from visionlab.signals import StopRequest
 from visionlab.slurm import check_tasks
-from visionlab.tasks.base import Task
+from visionlab.tasks.base import AnyTask
+from visionlab.tasks.generation import Generation
 
 # every number of ours is gathered from all processes before it is logged
 warnings.filterwarnings("ignore", message=r".*sync_dist=True.*")
@@ -54,6 +57,8 @@ warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*
 warnings.filterwarnings("ignore", message=r"(?s).*a tuple is serialized as list.*")
 # in-memory data is fastest without loader processes, and recipes choose their number
 warnings.filterwarnings("ignore", message=r".*does not have many workers.*")
+# a schedule counts training steps, and the net of a GAN may take its first step later than the discriminator
+warnings.filterwarnings("ignore", message=r".*Detected call of `lr_scheduler.step\(\)` before.*")
 # Lightning recommends other products on every start
 logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "Tip:" not in record.getMessage())
 
@@ -87,7 +92,7 @@ class Experiment(LightningCLI):
         ValueError: if the recipe or an argument is wrong; the message names it, and the nearest right one.
     """
 
-    model: Task
+    model: AnyTask
     datamodule: DataModule
     checkpoints: Checkpoints
     watch: Watch
@@ -102,7 +107,7 @@ class Experiment(LightningCLI):
 
     def _parse_and_make(self, args: list[str]) -> None:
         super().__init__(
-            Task,
+            AnyTask,
             DataModule,
             subclass_mode_model=True,
             subclass_mode_data=True,
@@ -127,6 +132,12 @@ class Experiment(LightningCLI):
             type=PositiveInt | None,
             default=None,
             help="CPU threads of each process; the last bits of a sum depend on them.",
+        )
+        parser.add_argument(
+            "--weights",
+            type=Literal["averaged", "raw"],
+            default="averaged",
+            help="Which weights are evaluated, where visionlab.callbacks.ema.EMA averages them.",
         )
         parser.link_arguments(
             "data", "model.init_args.num_classes", compute_fn=self._count_classes, apply_on="instantiate"
@@ -209,17 +220,22 @@ class Experiment(LightningCLI):
             WriteResults(folder),
             Pictures(folder),
             CountSkipped(),
+            *([GeneratedPictures(folder)] if isinstance(self.model, Generation) else []),
         ]
         loggers: list[Logger] = []
         if record:
-            data = self.datamodule
+            judges = [one for one in (self.model.scores, self.model) if one is not None and one.monitor is not None]
+            judge = [*judges, self.datamodule][0]
             self.checkpoints = Checkpoints(
-                folder / "checkpoints", f"val/{data.monitor}", data.mode, self.config["save_every_n_steps"]
+                folder / "checkpoints", f"val/{judge.monitor}", judge.mode, self.config["save_every_n_steps"]
             )
             stop = StopOnSignal(self.checkpoints, request or StopRequest())
             callbacks += [Throughput(folder), ExactResume(self.config["threads"]), stop, self.checkpoints]
             loggers = [MetricsTable(folder / "metrics.csv"), *self._chosen_loggers(chosen, run)]
         given = config["callbacks"] if isinstance(config["callbacks"], list) else [config["callbacks"]]
+        for callback in given:
+            if isinstance(callback, EMA):
+                callback.weights = self.config["weights"]
         if config["enable_progress_bar"] is not False and not any(isinstance(c, ProgressBar) for c in given):
             callbacks.append(Progress())
         self.trainer_defaults["callbacks"] = callbacks

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ from visionlab.data.base import DataModule
 from visionlab.experiment import Experiment
 from visionlab.recipes import require_recipe
 from visionlab.run import Run
-from visionlab.tasks.base import Task
+from visionlab.tasks.base import AnyTask
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Loaded:
     ``{id, index, name}`` a class, for the data may not be there to ask.
     """
 
-    task: Task
+    task: AnyTask
     data: DataModule
     label_map: list[dict[str, int | str]]
 
@@ -60,13 +60,16 @@ def _pixels(image: npt.NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(image.transpose(2, 0, 1).copy())
 
 
-def load(folder: str | Path, checkpoint: Path | None = None) -> Loaded:
+def load(
+    folder: str | Path, checkpoint: Path | None = None, weights: Literal["averaged", "raw"] = "averaged"
+) -> Loaded:
     """Rebuild the net, the weights and the label map of a run. Its configuration names the classes to import, so it is
     code: load runs that you trust.
 
     Args:
         folder: the run folder.
         checkpoint: its best if None.
+        weights: which of both, where the checkpoint has averaged ones beside the raw.
 
     Raises:
         ValueError: if the folder is no run, its configuration no recipe, or the checkpoint damaged.
@@ -79,5 +82,7 @@ def load(folder: str | Path, checkpoint: Path | None = None) -> Loaded:
     label_map = content["label_map"]
     experiment = Experiment(["--config", str(run.folder / "config.yaml")], num_classes=len(label_map))
     experiment.model.load_state_dict(content["state_dict"])
+    if weights == "averaged" and "averaged" in content:
+        experiment.model.net.load_state_dict(content["averaged"]["weights"])
     experiment.model.eval()
     return Loaded(experiment.model, experiment.datamodule, label_map)

@@ -157,9 +157,10 @@ def _ratio(new: dict[str, Any], old: dict[str, Any]) -> float:
 
 
 def _add_windows(windows: list[dict[str, Any]]) -> dict[str, Any]:
-    names = windows[0]["sums"]
-    sums = {name: sum(window["sums"][name] for window in windows) for name in names}
-    return {"sums": sums, "batches": sum(window["batches"] for window in windows)}
+    return {
+        kind: {name: sum(window[kind][name] for window in windows) for name in windows[0][kind]}
+        for kind in ("sums", "counts")
+    }
 
 
 def _random_states() -> dict[str, Any]:
