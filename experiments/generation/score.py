@@ -55,7 +55,7 @@ def main() -> None:
             shares = zip(data.classes, results["share_per_class"].tolist(), strict=True)
             print(" " * 20 + ", ".join(f"{label} {100 * share:.1f} %" for label, share in shares))
         for folder in (folder for folder in arguments.folders if folder.name == name):
-            nearest, distances = (metric.records[column].tolist() for column in ("nearest", "distance"))
+            nearest, distances = (metric.neighbours[column].tolist() for column in ("nearest", "distance"))
             pictures = [image.permute(1, 2, 0).numpy() for image in images]
             picture = neighbours(pictures, [train.image(i) for i in nearest], distances)
             picture.save(folder.with_name(f"{folder.name}_neighbours.png"))

@@ -64,11 +64,11 @@ def update(metric, at, batch_size, seed=0):
 def results_of(at=range(SAMPLES), batch_size=SAMPLES, **arguments):
     metric = new_metric(**arguments)
     update(metric, at, batch_size)
-    return metric.compute(), metric.records
+    return metric.compute(), metric.neighbours
 
 
 def test_scores_are_those_of_the_features_of_bytes():
-    results, records = results_of()
+    results, neighbours = results_of()
     metric = new_metric()
     real = metric.reference.features
     pixels = torch.from_numpy((images_of(0).numpy() * np.float32(255)).round().astype(np.uint8))
@@ -81,10 +81,10 @@ def test_scores_are_those_of_the_features_of_bytes():
     assert results["precision"] == within(features, real, radii(real)).mean()
     assert results["recall"] == within(real, features, radii(features)).mean()
     rows, distances = nearest(features, real)
-    assert records["nearest"].tolist() == rows.tolist()
+    assert neighbours["nearest"].tolist() == rows.tolist()
     assert results["nearer_than_held_out"] == (distances < np.median(metric.memory.held_out)).mean()
-    assert records["label"].tolist() == logits.argmax(1).tolist()
-    counts = [records["label"].tolist().count(label) for label in range(4)]
+    assert neighbours["label"].tolist() == logits.argmax(1).tolist()
+    counts = [neighbours["label"].tolist().count(label) for label in range(4)]
     assert (results["share_per_class"] * SAMPLES).round().tolist() == counts
     assert results["least_class_share"] == results["share_per_class"].min()
     assert all(value.dtype == torch.float64 for value in results.values())
@@ -119,8 +119,8 @@ def test_copies_of_training_images_are_noticed():
     metric.update({"images": images_of(1, 80)[:SAMPLES]}, {"ids": torch.arange(SAMPLES)})
     results = metric.compute()
     assert results["nearer_than_held_out"] == 1
-    assert metric.records["nearest"].tolist() == list(range(SAMPLES))
-    assert not metric.records["distance"].any()
+    assert metric.neighbours["nearest"].tolist() == list(range(SAMPLES))
+    assert not metric.neighbours["distance"].any()
     assert results["precision"] == 1
 
 
@@ -144,10 +144,10 @@ def test_precision_of_training_does_not_matter():
 
 
 def test_another_number_of_images_has_no_score():
-    results, records = results_of(range(3), samples=SAMPLES)
+    results, neighbours = results_of(range(3), samples=SAMPLES)
     assert results.keys() == {*results_of()[0]} - {"share_per_class", "least_class_share"}
     assert all(value.isnan() for value in results.values())
-    assert len(records["nearest"]) == 3
+    assert len(neighbours["nearest"]) == 3
 
 
 def test_classes_of_another_data_set_are_not_counted():

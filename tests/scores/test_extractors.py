@@ -102,9 +102,7 @@ class NoHead(torch.nn.Sequential):
 
 def test_inception_without_its_weights_is_an_error(tmp_path):
     missing = inception.Inception(str(tmp_path / "weights.pth"))
-    with pytest.raises(
-        FileNotFoundError, match=r"download weights-inception-2015-12-05-6726825d\.pth"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"download weights-inception-2015-12-05-6726825d\.pth"):
         missing.open()
     for content in (b"garbage", pickled(RunsCode()), pickled({"fc.weight": torch.zeros(3)})):
         (tmp_path / "weights.pth").write_bytes(content)

@@ -98,9 +98,8 @@ class GeneratedImages(ByImage):
     and, where the extractor tells the classes of the data set apart, ``share_per_class``, ``(C,)``, the share of images
     that it takes for each class, and ``least_class_share``, the least of them.
 
-    Images are rounded to ``uint8`` first, as files hold them. ``records`` holds each image's ``nearest``, the place of
-    the nearest training image in its split; its ``distance``; and its ``label``, the class that the extractor takes it
-    for. With another number of images than the protocol names, as in a sanity check, every score is NaN.
+    Images are rounded to ``uint8`` first, as files hold them. With another number of images than the protocol names, as
+    in a sanity check, every score is NaN. ``records`` stays empty: the ids are not those of a split.
 
     Args:
         extractor: open.
@@ -108,6 +107,11 @@ class GeneratedImages(ByImage):
         memory: of the training images.
         samples: how many images the protocol has.
         classes: of the data set.
+
+    Attributes:
+        neighbours: of the last ``compute``, in the order of the ids: ``nearest``, ``(N,)``, the place of the nearest
+            training image in its split; its ``distance``, ``(N,)``; and ``label``, ``(N,)``, the class that the
+            extractor takes the image for.
     """
 
     def __init__(
@@ -116,6 +120,7 @@ class GeneratedImages(ByImage):
         super().__init__()
         self.extractor = extractor
         self.reference, self.memory, self.samples = reference, memory, samples
+        self.neighbours: dict[str, Tensor] = {}
         self.known_classes = extractor.classes is not None and list(extractor.classes) == list(classes)
 
     def record(self, predictions: Any, batch: Any) -> dict[str, Tensor]:
@@ -132,7 +137,7 @@ class GeneratedImages(ByImage):
             ValueError: if one is not in [0, 1].
         """
         _check_pixels(records)
-        features, logits = (records.pop(name).numpy() for name in ("features", "logits"))
+        features, logits = (records[name].numpy() for name in ("features", "logits"))
         labels = logits.argmax(axis=1)
         with threadpool_limits(1):  # the last bits of a product depend on the number of threads
             rows, distances = nearest(features, self.memory.features)
@@ -142,8 +147,8 @@ class GeneratedImages(ByImage):
         if self.known_classes and len(features) == self.samples:
             shares = np.bincount(labels, minlength=logits.shape[1]) / len(labels)
             results |= {"share_per_class": shares, "least_class_share": shares.min()}
-        self.records = {
-            "ids": records["ids"],
+        self.records = {}
+        self.neighbours = {
             "nearest": torch.from_numpy(rows),
             "distance": torch.from_numpy(distances),
             "label": torch.from_numpy(labels),
@@ -193,8 +198,7 @@ def extract(extractor: Extractor, images: Tensor) -> Features:
 
 
 def _check_pixels(records: dict[str, Tensor]) -> None:
-    ids, least, greatest = (records.pop(name) for name in ("ids", "least", "greatest"))
-    records["ids"] = ids
+    ids, least, greatest = (records[name] for name in ("ids", "least", "greatest"))
     if (bad := ids[~(least.isfinite() & greatest.isfinite())]).numel() > 0:
         raise FloatingPointError(
             f"generated image {int(bad[0])} has pixels that are not finite, {len(bad)} images in all"
