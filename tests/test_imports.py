@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "metrics": {"batch", "processes"},
     "data": {"batch", "metrics"},
     "tasks": {"batch", "losses", "metrics", "attacks", "processes"},
+    "scores": {"batch", "metrics", "data", "load", "processes"},
     "callbacks": {"batch", "pictures", "loggers", "preflight", "processes", "signals", "watcher"},
 }
 

@@ -25,6 +25,7 @@ from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelP
 from visionlab.callbacks.checkpoints import AtomicCheckpointIO, Checkpoints
 from visionlab.callbacks.ema import EMA
 from visionlab.callbacks.generated_pictures import GeneratedPictures
+from visionlab.callbacks.nearest_neighbours import NearestNeighbours
 from visionlab.callbacks.pictures import Pictures
 from visionlab.callbacks.progress import Progress
 from visionlab.callbacks.recipe import KeepRecipe
@@ -221,7 +222,7 @@ class Experiment(LightningCLI):
             WriteResults(folder),
             Pictures(folder),
             CountSkipped(),
-            *([GeneratedPictures(folder)] if isinstance(self.model, Generation) else []),
+            *([GeneratedPictures(folder), NearestNeighbours(folder)] if isinstance(self.model, Generation) else []),
             *([Translations(folder)] if isinstance(self.model, ShowsImages) else []),
         ]
         loggers: list[Logger] = []

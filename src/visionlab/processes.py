@@ -6,13 +6,21 @@ import torch.distributed
 from lightning_utilities.core.rank_zero import rank_zero_only
 
 
+def place() -> tuple[int, int]:
+    """The rank of this process among those that have met, and their number."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return 0, 1
+    return torch.distributed.get_rank(), torch.distributed.get_world_size()
+
+
 def gather(value: Any) -> list[Any]:
     """Collect one object from every process, on every process, by rank. Every process must call it. ``[value]`` where
     there is one.
     """
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+    _, number = place()
+    if number == 1:
         return [value]
-    values: list[Any] = [None] * torch.distributed.get_world_size()
+    values: list[Any] = [None] * number
     torch.distributed.all_gather_object(values, value)
     return values
 

@@ -89,8 +89,8 @@ class DataModule(LightningDataModule, ABC):
         """The class names, by label."""
 
     @abstractmethod
-    def dataset(self, split: Split) -> ImageDataset:
-        """Open one split: training images augmented, the others as evaluation wants them."""
+    def dataset(self, split: Split, augmented: bool = True) -> ImageDataset:
+        """Open one split: training images augmented, unless told otherwise, the others as evaluation wants them."""
 
     @abstractmethod
     def metrics(self) -> dict[str, Metric]:

@@ -197,9 +197,9 @@ class DiskDataModule(DataModule):
             ValueError: if a file is not what it should be; the message names it.
         """
 
-    def dataset(self, split: Split) -> DiskDataset:
+    def dataset(self, split: Split, augmented: bool = True) -> DiskDataset:
         """Open one split, with its transform."""
-        train, records = split == "train", self.records(split)
+        train, records = augmented and split == "train", self.records(split)
         return DiskDataset(
             records,
             type(self).train_collate if train else type(self).eval_collate,

@@ -119,14 +119,14 @@ class MemoryDataModule(DataModule):
     def image_shape(self) -> tuple[int, int, int]:
         """Height, width and channels of every image, before padding."""
 
-    def dataset(self, split: Split) -> MemoryDataset:
+    def dataset(self, split: Split, augmented: bool = True) -> MemoryDataset:
         """Read one split; ``train`` and ``val`` share the official training images."""
         images, labels = self.arrays("test" if split == "test" else "train")
         numbers = np.arange(len(images))
         if split != "test":
             train, val = stratified_split(labels, self.val_fraction)
             numbers = train if split == "train" else val
-        augmentation = self.augmentation if split == "train" else None
+        augmentation = self.augmentation if augmented and split == "train" else None
         return MemoryDataset(self._padded(images[numbers]), labels[numbers], numbers, augmentation, run_seed())
 
     def metrics(self) -> dict[str, Metric]:

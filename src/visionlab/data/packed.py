@@ -105,21 +105,27 @@ def open_index(name: str, sources: Sequence[Path], build: Callable[[Path], None]
         stat = source.stat()
         folder = resolved(source.parent)
         digest.update(f"{folder}/{source.name} {stat.st_size} {stat.st_mtime_ns}\n".encode())
-    index = _cache() / f"{name}-{digest.hexdigest()[:32]}"
+    index = cache() / f"{name}-{digest.hexdigest()[:32]}"
     if not index.is_dir():
-        _build(index, build)
+        build_folder(index, build)
     return Arrays(index)
 
 
-def _build(folder: Path, build: Callable[[Path], None]) -> None:
-    """Build beside the target and rename: another process sees the whole index or none."""
+def build_folder(folder: Path, build: Callable[[Path], None]) -> None:
+    """Build beside the target and rename: another process sees the whole folder or none.
+
+    Args:
+        folder: below :func:`cache`.
+        build: writes into a folder that it is given. If it raises, nothing is kept.
+
+    Raises:
+        OSError: if it cannot be written; the message says how to choose another folder.
+    """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".building-"))
     except OSError as error:
-        raise OSError(
-            f"cannot write an index below {folder.parent} ({error}): set VISIONLAB_CACHE to a folder"
-        ) from error
+        raise OSError(f"cannot write below {folder.parent} ({error}): set VISIONLAB_CACHE to a folder") from error
     try:
         build(beside)
         try:
@@ -131,7 +137,8 @@ def _build(folder: Path, build: Callable[[Path], None]) -> None:
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def _cache() -> Path:
+def cache() -> Path:
+    """The folder of what can be built again."""
     if chosen := os.environ.get("VISIONLAB_CACHE"):
         return Path(chosen)
     base = os.environ.get("XDG_CACHE_HOME")

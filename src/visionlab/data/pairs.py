@@ -51,9 +51,9 @@ class TranslationDataModule(DataModule, ABC):
         self.root = Path(root)
         self.train_transform, self.eval_transform = train_transform, eval_transform
 
-    def transform(self, split: Split) -> Transform | None:
+    def transform(self, split: Split, augmented: bool) -> Transform | None:
         """What is done to the images of a split."""
-        return self.train_transform if split == "train" else self.eval_transform
+        return self.train_transform if augmented and split == "train" else self.eval_transform
 
     def read(self, path: Path) -> UInt8Array:
         """Read any image file to translate, as evaluation transforms it, ``(H, W, 3)``: one image, not a pair."""
@@ -84,7 +84,7 @@ class PairedImages(TranslationDataModule):
             raise ValueError(f"direction must be AtoB or BtoA, not {direction!r}")
         self.direction = direction
 
-    def dataset(self, split: Split) -> DiskDataset:
+    def dataset(self, split: Split, augmented: bool = True) -> DiskDataset:
         """Open one split.
 
         Raises:
@@ -92,7 +92,7 @@ class PairedImages(TranslationDataModule):
             ValueError: if there are no images in it.
         """
         records = open_folder(self.root / split)
-        together = Together(self.transform(split), reverse=self.direction == "BtoA")
+        together = Together(self.transform(split, augmented), reverse=self.direction == "BtoA")
         return DiskDataset(records, collate.paired, together, run_seed())
 
     def metrics(self) -> dict[str, Metric]:
@@ -113,7 +113,7 @@ class UnpairedImages(TranslationDataModule):
     mode: Literal["max", "min"] = "min"
     test_has_labels = False
 
-    def dataset(self, split: Split) -> "UnpairedDataset":
+    def dataset(self, split: Split, augmented: bool = True) -> "UnpairedDataset":
         """Open one split; ``val`` is ``test``.
 
         Raises:
@@ -122,7 +122,7 @@ class UnpairedImages(TranslationDataModule):
         """
         folder, seed = "train" if split == "train" else "test", run_seed()
         one, other = (
-            DiskDataset(open_folder(self.root / f"{folder}{domain}"), collate.images_only, self.transform(split), s)
+            DiskDataset(open_folder(self.root / f"{folder}{domain}"), collate.images_only, self.transform(split, augmented), s)
             for domain, s in (("A", seed), ("B", seed + 1))
         )
         return UnpairedDataset(one, other, seed, shuffled=split == "train")
