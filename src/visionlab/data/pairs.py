@@ -121,8 +121,9 @@ class UnpairedImages(TranslationDataModule):
             ValueError: if there are no images in one.
         """
         folder, seed = "train" if split == "train" else "test", run_seed()
+        transform = self.transform(split, augmented)
         one, other = (
-            DiskDataset(open_folder(self.root / f"{folder}{domain}"), collate.images_only, self.transform(split, augmented), s)
+            DiskDataset(open_folder(self.root / f"{folder}{domain}"), collate.images_only, transform, s)
             for domain, s in (("A", seed), ("B", seed + 1))
         )
         return UnpairedDataset(one, other, seed, shuffled=split == "train")
