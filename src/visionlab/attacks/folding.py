@@ -28,7 +28,7 @@ def folded(net: nn.Module, images: Tensor) -> nn.Module:
         assert isinstance(conv, nn.Conv2d)
         assert isinstance(norm, nn.BatchNorm2d)
         twin.set_submodule(first, fuse_conv_bn_eval(conv, norm))
-        twin.set_submodule(second, nn.Identity())
+        twin.set_submodule(second, nn.Identity().eval())
     twin.requires_grad_(False).to(memory_format=torch.channels_last)
     try:
         with torch.no_grad():

@@ -8,7 +8,7 @@ from typing import Protocol, Self
 import torch
 from torch import Tensor, nn
 
-from visionlab.attacks.losses import Loss, cross_entropy
+from visionlab.attacks.losses import Loss, cross_entropy, highest_other, pick
 
 
 class Model(Protocol):
@@ -57,7 +57,8 @@ class Classifier:
         precision: the type that the net computes in. ``bfloat16`` is for training: its gradients are coarse.
 
     Raises:
-        ValueError: if the numbers of labels, ids and targets differ, or the precision is half.
+        ValueError: if the numbers of labels, ids and targets differ, if a part of the net is in training mode, or if
+            something is of half precision.
     """
 
     net: Callable[[Tensor], Tensor]
@@ -74,6 +75,8 @@ class Classifier:
                 "labels, ids and targets must be one an image, not of the shapes "
                 f"{tuple(self.labels.shape)}, {tuple(self.ids.shape)} and {tuple(targets.shape)}"
             )
+        if isinstance(self.net, nn.Module):
+            check_net(self.net)
         if self.precision not in (torch.float32, torch.bfloat16):
             raise ValueError(
                 f"nets are attacked in float32 or bfloat16, not in {self.precision}, which loses gradients"
@@ -95,6 +98,16 @@ class Classifier:
     def at(self, chosen: Tensor) -> Self:
         targets = None if self.targets is None else self.targets[chosen]
         return replace(self, labels=self.labels[chosen], ids=self.ids[chosen], targets=targets)
+
+
+def check_net(net: nn.Module) -> None:
+    """Raise a ValueError if a part of the net is in training mode or a weight is of a half type."""
+    training = next((name for name, module in net.named_modules() if module.training), None)
+    if training is not None:
+        raise ValueError(f"nets are attacked in evaluation mode, but {training or 'this one'} is in training mode")
+    half = next((p.dtype for p in net.parameters() if p.dtype in (torch.float16, torch.bfloat16)), None)
+    if half is not None:
+        raise ValueError(f"nets are attacked with weights of float32, not of {half}, which loses gradients")
 
 
 def classifier(model: Model, attack: object) -> Classifier:
@@ -170,7 +183,7 @@ def rivals(model: Classifier, images: Tensor) -> Tensor:
 
 
 def boundaries(model: Classifier, images: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
-    """How far logits are from changing places with the label's.
+    """How far logits are from changing places with the label's; with targets, with the highest other's.
 
     Args:
         model: what is attacked.
@@ -178,12 +191,13 @@ def boundaries(model: Classifier, images: Tensor, classes: Tensor) -> tuple[Tens
         classes: ``(n, k)`` ``int64``.
 
     Returns:
-        ``(n, k)``, the logit of each class less that of the label, and ``(n, k, channels, H, W)``, its gradients.
+        ``(n, k)``, the logit of each class less the other, and ``(n, k, channels, H, W)``, its gradients.
     """
     with torch.enable_grad():
         images = images.detach().requires_grad_()
         logits = model.logits(images)
-        gaps = logits.gather(1, classes) - logits.gather(1, model.labels[:, None])
+        top = pick(logits, model.labels) if model.targets is None else highest_other(logits, model.targets)
+        gaps = logits.gather(1, classes) - top[:, None]
         slopes = [torch.autograd.grad(column.sum(), images, retain_graph=True)[0] for column in gaps.unbind(1)]
     return gaps.detach(), torch.stack(slopes, 1)
 

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from visionlab.attacks.base import Bounded, check_counts
 from visionlab.attacks.budget import Norm, parse, project, random_start, steepest
-from visionlab.attacks.model import Classifier, Model, assess_gradients, classifier, gradients, still_standing
+from visionlab.attacks.model import Classifier, Model, assess, assess_gradients, classifier, gradients, still_standing
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,8 @@ class PGD(Bounded):
             steps, so that the edge is reached from anywhere inside (Madry's appendix, for L2).
         norm: of the budget and of the steps.
         random_start: begin at a random point of the budget, not at the image.
-        restarts: how often, at least 1: of each image the one with the highest loss counts.
+        restarts: how often, at least 1: of each image the one with the highest loss counts, first of those that fool a
+            classifier.
         drop_fooled: leave an image of a classifier alone as soon as it is fooled, at any step or to begin with. Faster
             from about 50 steps on; an image that a later step would have put right again counts as fooled.
         seed: of the random starts.
@@ -48,12 +49,13 @@ class PGD(Bounded):
         if self.restarts == 1:
             return best
         with torch.no_grad():
-            highest = model.losses(best)
+            highest, fooled_by_best = assess(model, best)
             for restart in range(1, self.restarts):
                 moved = self.ascend(model, images, restart)
-                losses = model.losses(moved)
-                better = losses > highest
+                losses, fooled = assess(model, moved)
+                better = torch.where(fooled == fooled_by_best, losses > highest, fooled)
                 best[better], highest[better] = moved[better], losses[better]
+                fooled_by_best |= fooled
         return best
 
     def ascend(self, model: Model, images: Tensor, restart: int) -> Tensor:
