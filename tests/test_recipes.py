@@ -56,13 +56,26 @@ def random_weights(name):
 @trained
 def test_a_recipe_runs_on_the_twin_of_its_data(recipe, twin, capsys):
     content = yaml.safe_load(recipe.read_text())
-    data, net = content["data"], content["model"]["init_args"]["net"]
+    data, task, path = content["data"], content["model"], "--model.init_args"
+    if attacks := "task" in task["init_args"]:
+        task, path = task["init_args"]["task"], f"{path}.task.init_args"
+    net = task["init_args"]["net"]
     detects, segments = (recipe.parent.name == name for name in ("detection", "segmentation"))
     # SSD300 takes images of its own size only, three seconds each; BatchNorm after pooling all of an image needs two
     batch_size = 1 if detects else 2 if segments else 8
     small = ["--data.init_args.batch_size", str(batch_size), "--trainer.max_steps", "2", "--trainer.devices", "1"]
     if detects or segments:
         small += ["--trainer.limit_val_batches", "2", "--trainer.limit_test_batches", "2"]
+    if attacks:
+        small += [
+            "--model.init_args.audited",
+            "2",
+            "--trainer.limit_val_batches",
+            "1",
+            "--trainer.limit_test_batches",
+            "1",
+        ]
+        small += ["--data.init_args.eval_batch_size", "4"]
     if detects:
         small += ["--model.init_args.net.init_args.detections_per_image", "5"]
         if "ssd" not in net["init_args"]["name"]:
@@ -79,16 +92,17 @@ def test_a_recipe_runs_on_the_twin_of_its_data(recipe, twin, capsys):
         known = ("vgg16", "mobilenet_v3_large", "resnet50")
         name = next(name for name in known if name in net["init_args"].get("name", "vgg16"))
         torch.save(random_weights(name), "backbone.pth")
-        small += ["--model.init_args.net.init_args.weights_backbone", "backbone.pth"]
+        small += [f"{path}.net.init_args.weights_backbone", "backbone.pth"]
     if "weights" in net.get("init_args", {}):
         torch.save(torchvision.models.get_model(net["init_args"]["name"]).state_dict(), "weights.pth")
-        small += ["--model.init_args.net.init_args.weights", "weights.pth"]
+        small += [f"{path}.net.init_args.weights", "weights.pth"]
     assert main(["fit", "--config", str(recipe), "--trainer.logger", "false", *small]) == 0
     run = Run.open(Path("runs") / recipe.stem / "0")
     assert run.info["state"] == "finished"
     said = capsys.readouterr().out
     stage = "val" if "the test split has no labels" in said else "test"
     results = json.loads((run.folder / "results" / f"{stage}.json").read_text())
+    assert not attacks or any(name.startswith(f"{stage}/audit/") for name in results)
     monitored = f"{stage}/{pkgutil.resolve_name(data['class_path']).monitor}"
     assert 0 <= results[monitored] <= (1 if pkgutil.resolve_name(data["class_path"]).mode == "max" else math.inf)
     # a metric of objects of a size may be that of none
