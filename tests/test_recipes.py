@@ -55,69 +55,85 @@ def random_weights(name):
     return {key: torch.full(v.shape, 1) if v.dim() < 2 else torch.randn(v.shape) / 50 for key, v in state.items()}
 
 
-@trained
-def test_a_recipe_runs_on_the_twin_of_its_data(recipe, twin, capsys):
+FEW = {
+    "detection": {
+        "data.init_args.batch_size": 1,  # SSD300 takes images of its own size only, three seconds each
+        "trainer.limit_val_batches": 2,
+        "trainer.limit_test_batches": 2,
+        "model.init_args.net.init_args.detections_per_image": 5,
+    },
+    "segmentation": {
+        "data.init_args.batch_size": 2,  # as BatchNorm needs after pooling all of an image
+        "trainer.limit_val_batches": 2,
+        "trainer.limit_test_batches": 2,
+    },
+    "generation": {"trainer.max_steps": 5},  # of which one is the generator's
+    "attacks": {
+        "data.init_args.eval_batch_size": 4,
+        "model.init_args.audited": 2,
+        "trainer.limit_val_batches": 1,
+        "trainer.limit_test_batches": 1,
+    },
+}
+
+
+def shrunk(recipe, twin):
+    """What of a recipe is changed so that it is soon done, by key."""
     content = yaml.safe_load(recipe.read_text())
-    data, net = content["data"], content["model"]["init_args"]["net"]
-    detects, segments, generates = (recipe.parent.name == name for name in ("detection", "segmentation", "generation"))
-    steps = 5 if generates else 2  # which are one of the generator
-    # SSD300 takes images of its own size only, three seconds each; BatchNorm after pooling all of an image needs two
-    batch_size = 1 if detects else 2 if segments else 8
-    small = [
-        "--data.init_args.batch_size",
-        str(batch_size),
-        "--trainer.max_steps",
-        str(steps),
-        "--trainer.devices",
-        "1",
-    ]
-    if detects or segments:
-        small += ["--trainer.limit_val_batches", "2", "--trainer.limit_test_batches", "2"]
-    if detects:
-        small += ["--model.init_args.net.init_args.detections_per_image", "5"]
-        if "ssd" not in net["init_args"]["name"]:
-            small += [*("--model.init_args.net.init_args.min_size", "64")]
-            small += [*("--model.init_args.net.init_args.max_size", "96")]
-    if generates:
-        small += ["--trainer.num_sanity_val_steps", "0"]
-        players = content["model"]["init_args"].keys() & {"net", "discriminator"}
-        small += [f"--model.init_args.{player}.init_args.width=8" for player in players]
+    data, task, of_task = content["data"], content["model"], "model.init_args"
+    small = {"data.init_args.batch_size": 8, "trainer.max_steps": 2, "trainer.devices": 1, "trainer.logger": "false"}
+    small |= FEW.get(recipe.parent.name, {})
     if "root" in data["init_args"]:
-        small += ["--data.init_args.root", str(twin(data["class_path"]))]
+        small["data.init_args.root"] = twin(data["class_path"])
     if "num_workers" in data["init_args"]:
-        small += ["--data.init_args.num_workers", "0"]
+        small["data.init_args.num_workers"] = 0
     for transform in data["init_args"].keys() & {"train_transform", "eval_transform"}:
         if "size" in data["init_args"][transform].get("init_args", {}):
-            small += [f"--data.init_args.{transform}.init_args.size", "64"]
-    if "weights_backbone" in net.get("init_args", {}):  # random ones, for there is no network
-        known = ("vgg16", "mobilenet_v3_large", "resnet50")
-        name = next(name for name in known if name in net["init_args"].get("name", "vgg16"))
-        torch.save(random_weights(name), "backbone.pth")
-        small += ["--model.init_args.net.init_args.weights_backbone", "backbone.pth"]
-    if "weights" in net.get("init_args", {}):
-        torch.save(torchvision.models.get_model(net["init_args"]["name"]).state_dict(), "weights.pth")
-        small += ["--model.init_args.net.init_args.weights", "weights.pth"]
-    if "style" in content["model"]["init_args"]:
+            small[f"data.init_args.{transform}.init_args.size"] = 64
+    if "style" in task["init_args"]:
         torch.save(random_weights("vgg16"), "vgg16.pth")
         Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)).save("style.png")
-        small += ["--model.init_args.features.init_args.weights", "vgg16.pth"]
-        small += ["--model.init_args.style", "style.png", "--model.init_args.style_size", "32"]
-    assert main(["fit", "--config", str(recipe), "--trainer.logger", "false", *small]) == 0
+        small["model.init_args.features.init_args.weights"] = "vgg16.pth"
+        small |= {"model.init_args.style": "style.png", "model.init_args.style_size": 32}
+    if "task" in task["init_args"]:  # an attack wraps it
+        task, of_task = task["init_args"]["task"], f"{of_task}.task.init_args"
+    net = task["init_args"]["net"].get("init_args", {})
+    of_net = f"{of_task}.net.init_args"
+    if recipe.parent.name == "detection" and "ssd" not in net["name"]:
+        small |= {f"{of_net}.min_size": 64, f"{of_net}.max_size": 96}
+    if "weights_backbone" in net:  # random ones, for there is no network
+        known = ("vgg16", "mobilenet_v3_large", "resnet50")
+        torch.save(random_weights(next(one for one in known if one in net.get("name", "vgg16"))), "backbone.pth")
+        small[f"{of_net}.weights_backbone"] = "backbone.pth"
+    if "weights" in net:
+        torch.save(torchvision.models.get_model(net["name"]).state_dict(), "weights.pth")
+        small[f"{of_net}.weights"] = "weights.pth"
+    return small
+
+
+@trained
+def test_a_recipe_runs_on_the_twin_of_its_data(recipe, twin, capsys):
+    small = shrunk(recipe, twin)
+    words = [word for key, value in small.items() for word in (f"--{key}", str(value))]
+    assert main(["fit", "--config", str(recipe), *words]) == 0
     run = Run.open(Path("runs") / recipe.stem / "0")
     assert run.info["state"] == "finished"
     said = capsys.readouterr().out
     stage = "val" if "the test split has no labels" in said else "test"
     results = json.loads((run.folder / "results" / f"{stage}.json").read_text())
-    # generated images have losses only, which may be negative, where no extractor of features is given
-    monitored = f"{stage}/loss" if generates else f"{stage}/{pkgutil.resolve_name(data['class_path']).monitor}"
-    if not generates:
-        assert 0 <= results[monitored] <= (1 if pkgutil.resolve_name(data["class_path"]).mode == "max" else math.inf)
+    if recipe.parent.name == "generation":  # losses, which may be negative, where no extractor of features is given
+        assert f"{stage}/loss" in said
+    else:
+        data = pkgutil.resolve_name(run.config["data"]["class_path"])
+        assert 0 <= results[f"{stage}/{data.monitor}"] <= (1 if data.mode == "max" else math.inf)
+        assert f"{stage}/{data.monitor}" in said
+    if recipe.parent.name == "attacks":
+        assert any(name.startswith(f"{stage}/audit/") for name in results)
     # a metric of objects of a size may be that of none
     losses = [value for name, value in results.items() if name.count("/") == 1]
     assert losses
     assert all(map(math.isfinite, losses))
-    assert torch.load(run.checkpoints / "last.ckpt", weights_only=True)["global_step"] == steps
-    assert monitored in said
+    assert torch.load(run.checkpoints / "last.ckpt", weights_only=True)["global_step"] == small["trainer.max_steps"]
 
 
 @recipes

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from attacks import ARCHIVES, ARRAYS, ATTACKS, Place
 from conftest import in_child, wait_for
-from family_attacks import ATTACKS as FAMILY_ATTACKS
+from hostile_families import ATTACKS as FAMILY_ATTACKS
+from hostile_files import ARCHIVES, ARRAYS, ATTACKS, Place
 from visionlab.cli.data import read_card
 from visionlab.data.download import extract
 from visionlab.data.layouts.camvid import open_split

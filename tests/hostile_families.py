@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from attacks import (
+from hostile_files import (
     NO_FILES,
     SIDE,
     Attack,
