@@ -6,12 +6,15 @@ os.environ["WANDB_MODE"] = "offline"
 
 import functools
 import pkgutil
+import shutil
 import signal
 import socket
+import tempfile
 import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -116,6 +119,24 @@ def wait_for(child: int, seconds: float = 60) -> int:
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     raise TimeoutError(f"the child took more than {seconds} s")
+
+
+def by_rank(function: Callable[[int], Any], world: int) -> list[Any]:
+    """What ``function`` gives for each rank, in ``world`` forked processes of one gloo group."""
+    folder = Path(tempfile.mkdtemp())
+
+    def as_rank(rank: int) -> int:
+        store = torch.distributed.FileStore(str(folder / "store"), world)
+        torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=world)
+        torch.save(function(rank), folder / f"{rank}.pt")
+        torch.distributed.destroy_process_group()
+        return 0
+
+    children = [in_child(functools.partial(as_rank, rank), {"GLOO_SOCKET_IFNAME": "lo"}) for rank in range(world)]
+    assert [wait_for(child) for child in children] == [0] * world
+    results = [torch.load(folder / f"{rank}.pt") for rank in range(world)]
+    shutil.rmtree(folder)
+    return results
 
 
 def in_processes(function: Callable[[], int], world: int) -> list[int]:

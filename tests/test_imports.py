@@ -58,6 +58,8 @@ LIGHT = [
     "fit --help",
     "test --help",
     "predict --help",
+    "attack --help",
+    "attack nowhere",
     "sync --help",
     "sync nowhere",
     "data list",

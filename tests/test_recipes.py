@@ -6,10 +6,12 @@ import os
 import pkgutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torchvision
 import yaml
+from PIL import Image
 
 from conftest import in_child, wait_for
 from visionlab.cli import main
@@ -78,7 +80,8 @@ def test_a_recipe_runs_on_the_twin_of_its_data(recipe, twin, capsys):
             small += [*("--model.init_args.net.init_args.max_size", "96")]
     if generates:
         small += ["--trainer.num_sanity_val_steps", "0"]
-        small += [f"--model.init_args.{player}.init_args.width=8" for player in ("net", "discriminator")]
+        players = content["model"]["init_args"].keys() & {"net", "discriminator"}
+        small += [f"--model.init_args.{player}.init_args.width=8" for player in players]
     if "root" in data["init_args"]:
         small += ["--data.init_args.root", str(twin(data["class_path"]))]
     if "num_workers" in data["init_args"]:
@@ -94,6 +97,11 @@ def test_a_recipe_runs_on_the_twin_of_its_data(recipe, twin, capsys):
     if "weights" in net.get("init_args", {}):
         torch.save(torchvision.models.get_model(net["init_args"]["name"]).state_dict(), "weights.pth")
         small += ["--model.init_args.net.init_args.weights", "weights.pth"]
+    if "style" in content["model"]["init_args"]:
+        torch.save(random_weights("vgg16"), "vgg16.pth")
+        Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)).save("style.png")
+        small += ["--model.init_args.features.init_args.weights", "vgg16.pth"]
+        small += ["--model.init_args.style", "style.png", "--model.init_args.style_size", "32"]
     assert main(["fit", "--config", str(recipe), "--trainer.logger", "false", *small]) == 0
     run = Run.open(Path("runs") / recipe.stem / "0")
     assert run.info["state"] == "finished"

@@ -50,6 +50,24 @@ class ImageBatch(TypedDict):
     ids: Tensor
 
 
+class PairedBatch(ImageBatch):
+    """Images of one size, each with the image that is to be made from it.
+
+    target_images: ``(B, channels, H, W)``, ``uint8``.
+    """
+
+    target_images: Tensor
+
+
+class UnpairedBatch(ImageBatch):
+    """Images of one size, and images of another kind that have nothing to do with them.
+
+    other_images: ``(B, channels, h, w)``, ``uint8``.
+    """
+
+    other_images: Tensor
+
+
 class LocalizationBatch(TypedDict):
     """Images of one size, each of one class, with all boxes of that class.
 

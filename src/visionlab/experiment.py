@@ -34,6 +34,7 @@ from visionlab.callbacks.resume import ExactResume
 from visionlab.callbacks.skipped import CountSkipped
 from visionlab.callbacks.stop import StopOnSignal
 from visionlab.callbacks.throughput import Throughput
+from visionlab.callbacks.translations import ShowsImages, Translations
 from visionlab.callbacks.watch import Watch
 from visionlab.data.base import DataModule
 from visionlab.loggers import MetricsTable, open_wandb
@@ -222,13 +223,17 @@ class Experiment(LightningCLI):
             Pictures(folder),
             CountSkipped(),
             *([GeneratedPictures(folder), NearestNeighbours(folder)] if isinstance(self.model, Generation) else []),
+            *([Translations(folder)] if isinstance(self.model, ShowsImages) else []),
         ]
         loggers: list[Logger] = []
         if record:
             judges = [one for one in (self.model.scores, self.model) if one is not None and one.monitor is not None]
             judge = [*judges, self.datamodule][0]
             self.checkpoints = Checkpoints(
-                folder / "checkpoints", f"val/{judge.monitor}", judge.mode, self.config["save_every_n_steps"]
+                folder / "checkpoints",
+                f"val/{self.model.best_by}{judge.monitor}",
+                judge.mode,
+                self.config["save_every_n_steps"],
             )
             stop = StopOnSignal(self.checkpoints, request or StopRequest())
             callbacks += [Throughput(folder), ExactResume(self.config["threads"]), stop, self.checkpoints]
@@ -251,6 +256,7 @@ class Experiment(LightningCLI):
                 plugins=[AtomicCheckpointIO(), *(p for p in plugins if p is not None)],
                 use_distributed_sampler=False,  # the loaders share the images out themselves, exactly
                 default_root_dir=folder,
+                **({"inference_mode": False} if self.model.needs_gradients else {}),
                 **self._places(config),
             )
         except (MisconfigurationException, TypeError) as error:

@@ -15,13 +15,14 @@ from visionlab.data.base import DataModule
 from visionlab.experiment import Experiment
 from visionlab.recipes import require_recipe
 from visionlab.run import Run
+from visionlab.tasks.adversarial import Adversarial
 from visionlab.tasks.base import AnyTask
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A task with its weights, in evaluation mode on the CPU; its data; and the label map that it was trained with, one
-    ``{id, index, name}`` a class, for the data may not be there to ask.
+    """A task with its weights, in evaluation mode on the CPU, without the :class:`Adversarial` around it; its data; and
+    the label map that it was trained with, one ``{id, index, name}`` a class, for the data may not be there to ask.
     """
 
     task: AnyTask
@@ -81,8 +82,9 @@ def load(
     content = read_checkpoint(path)
     label_map = content["label_map"]
     experiment = Experiment(["--config", str(run.folder / "config.yaml")], num_classes=len(label_map))
-    experiment.model.load_state_dict(content["state_dict"])
+    task = experiment.model
+    task.load_state_dict(content["state_dict"])
     if weights == "averaged" and "averaged" in content:
-        experiment.model.net.load_state_dict(content["averaged"]["weights"])
-    experiment.model.eval()
-    return Loaded(experiment.model, experiment.datamodule, label_map)
+        task.net.load_state_dict(content["averaged"]["weights"])
+    task.eval()
+    return Loaded(task.task if isinstance(task, Adversarial) else task, experiment.datamodule, label_map)

@@ -1,10 +1,10 @@
 import copy
-import multiprocessing
 import pickle
 
 import pytest
 import torch
 
+from conftest import by_rank
 from visionlab.batch import PADDING
 from visionlab.metrics.by_image import ByImage
 from visionlab.metrics.classification import MultiLabel, SingleLabel
@@ -55,10 +55,14 @@ def update(metrics, positions, batch_size, padded=0):
             metric.update(predictions, {"images": torch.zeros(0), "labels": targets, "ids": batch_ids})
 
 
+def results(metrics):
+    return {name: (metric.compute(), metric.records) for name, metric in metrics.items()}
+
+
 def alone():
     metrics = new_metrics()
     update(metrics, range(IMAGES), 16)
-    return {name: (metric.compute(), metric.records) for name, metric in metrics.items()}
+    return results(metrics)
 
 
 def assert_equal(one, other):
@@ -81,36 +85,19 @@ SHARES = {
 }
 
 
-def one_process(rank, world, folder):
-    torch.set_num_threads(1)
-    store = torch.distributed.FileStore(str(folder / f"store{world}"), world)
-    torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=world)
+def share(rank, world):
     metrics = new_metrics()
-    positions, batch_size, padded = SHARES[world][rank]
-    update(metrics, positions, batch_size, padded)
-    results = {name: (metric.compute(), metric.records) for name, metric in metrics.items()}
-    torch.save(results, folder / f"{world}-{rank}.pt")
-    torch.distributed.destroy_process_group()
+    update(metrics, *SHARES[world][rank])
+    return results(metrics)
 
 
-@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system cannot fork")
-def test_any_number_of_processes_gives_the_same_bits(tmp_path, monkeypatch, restored_threads):
-    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
-    torch.set_num_threads(1)  # forking from several threads can deadlock the child
-    fork = multiprocessing.get_context("fork")
-    members = [(rank, world) for world in SHARES for rank in range(world)]
-    processes = [fork.Process(target=one_process, args=(*member, tmp_path), daemon=True) for member in members]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(timeout=60)
-    assert [process.exitcode for process in processes] == [0] * len(processes)
+@pytest.mark.parametrize("world", SHARES)
+def test_any_number_of_processes_gives_the_same_bits(world):
     expected = alone()
-    for rank, world in members:
-        results = torch.load(tmp_path / f"{world}-{rank}.pt")
+    for got in by_rank(lambda rank: share(rank, world), world):
         for name, (metrics, records) in expected.items():
-            assert_equal(results[name][0], metrics)
-            assert_equal(results[name][1], records)
+            assert_equal(got[name][0], metrics)
+            assert_equal(got[name][1], records)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -121,16 +108,16 @@ def test_batch_size_order_and_threads_do_not_matter(seed, restored_threads):
     logits = torch.randn(many, 3, generator=generator) * 10 ** (9 * torch.rand(many, 1, generator=generator))
     labels = torch.randint(3, (many,), generator=generator)
 
-    def results(order, batch_size, threads):
+    def computed(order, batch_size, threads):
         metric = SingleLabel(3)
         for at in order.split(batch_size):
             metric.update({"logits": logits[at], "scores": logits[at]}, {"images": at, "labels": labels[at], "ids": at})
         torch.set_num_threads(threads)
         return metric.compute()
 
-    one = results(torch.arange(many), 10_000, 1)
-    assert_equal(results(torch.arange(many), 4095, 2), one)
-    assert_equal(results(torch.randperm(many, generator=generator), 4096, 3), one)
+    one = computed(torch.arange(many), 10_000, 1)
+    assert_equal(computed(torch.arange(many), 4095, 2), one)
+    assert_equal(computed(torch.randperm(many, generator=generator), 4096, 3), one)
 
 
 def test_records_are_in_the_order_of_ids_without_padding():

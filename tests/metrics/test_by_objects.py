@@ -1,12 +1,12 @@
 """Metrics of objects at any number of processes, and what is kept about each image."""
 
-import multiprocessing
 import pickle
 
 import numpy as np
 import pytest
 import torch
 
+from conftest import by_rank
 from visionlab.batch import PADDING
 from visionlab.metrics.coco import PCK, BoxAP, KeypointAP, MaskAP
 from visionlab.metrics.openimages import OpenImagesAP
@@ -101,33 +101,20 @@ SHARES = {
 }
 
 
-def one_process(rank, world_size, folder):
-    torch.set_num_threads(1)
-    store = torch.distributed.FileStore(str(folder / f"store{world_size}"), world_size)
-    torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=world_size)
+def share(rank, world):
     metrics = new_metrics()
-    update(metrics, *SHARES[world_size][rank])
-    torch.save(results(metrics), folder / f"{world_size}-{rank}.pt")
-    torch.distributed.destroy_process_group()
+    update(metrics, *SHARES[world][rank])
+    return results(metrics)
 
 
-@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system cannot fork")
-def test_any_number_of_processes_gives_the_same_bits(tmp_path, monkeypatch):
-    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
-    fork = multiprocessing.get_context("fork")
-    members = [(rank, size) for size in SHARES for rank in range(size)]
-    processes = [fork.Process(target=one_process, args=(*member, tmp_path), daemon=True) for member in members]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(timeout=60)
-    assert [process.exitcode for process in processes] == [0] * len(processes)
+@pytest.mark.parametrize("world", SHARES)
+def test_any_number_of_processes_gives_the_same_bits(world):
     metrics = new_metrics()
     update(metrics, [*range(IMAGES)], 4)
     expected = results(metrics)
     assert 0 < expected["box"][0]["AP"] < 1
-    for rank, size in members:
-        assert_same(torch.load(tmp_path / f"{size}-{rank}.pt"), expected)
+    for got in by_rank(lambda rank: share(rank, world), world):
+        assert_same(got, expected)
 
 
 def test_an_image_that_counts_twice_is_an_error():

@@ -2,13 +2,13 @@
 
 import json
 import math
-import multiprocessing
 
 import numpy as np
 import pytest
 import torch
 from torchmetrics.classification import MulticlassJaccardIndex
 
+from conftest import by_rank
 from visionlab.batch import PADDING
 from visionlab.metrics.boundaries import BoundaryF, boundary_scores
 from visionlab.metrics.segmentation import Confusion, confusion_matrix
@@ -208,36 +208,22 @@ SHARES = {
 }
 
 
-def one_process(rank, world_size, folder):
-    torch.set_num_threads(1)
-    store = torch.distributed.FileStore(str(folder / f"store{world_size}"), world_size)
-    torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=world_size)
+def share(rank, world):
     metrics = new_metrics()
-    update(metrics, *SHARES[world_size][rank])
-    torch.save(results(metrics), folder / f"{world_size}-{rank}.pt")
-    torch.distributed.destroy_process_group()
+    update(metrics, *SHARES[world][rank])
+    return results(metrics)
 
 
-@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system cannot fork")
-def test_any_number_of_processes_gives_the_same_bits_of_masks(tmp_path, monkeypatch):
-    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
-    fork = multiprocessing.get_context("fork")
-    members = [(rank, size) for size in SHARES for rank in range(size)]
-    processes = [fork.Process(target=one_process, args=(*member, tmp_path), daemon=True) for member in members]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(timeout=60)
-    assert [process.exitcode for process in processes] == [0] * len(processes)
+@pytest.mark.parametrize("world", SHARES)
+def test_any_number_of_processes_gives_the_same_bits_of_masks(world):
     metrics = new_metrics()
     update(metrics, [*range(IMAGES)], 3)
     expected = results(metrics)
     assert 0 < expected["overlaps"][0]["mIoU"] < 1
     assert 0 < expected["boundaries"][0]["F"] < 1
-    for rank, size in members:
-        others = torch.load(tmp_path / f"{size}-{rank}.pt")
+    for got in by_rank(lambda rank: share(rank, world), world):
         for name, pair in expected.items():
-            for one, other in zip(pair, others[name], strict=True):
+            for one, other in zip(pair, got[name], strict=True):
                 assert one.keys() == other.keys()
                 for key, value in one.items():
                     np.testing.assert_array_equal(value.numpy(), other[key].numpy(), err_msg=f"{name} {key}")

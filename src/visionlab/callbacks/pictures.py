@@ -6,14 +6,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import wandb
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import WandbLogger
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from visionlab.callbacks import mask_pictures
+from visionlab.callbacks.leaving import leave, tell
 from visionlab.callbacks.mask_pictures import beside_true_masks, mask_overlay, segment, true_masks
 from visionlab.callbacks.object_pictures import IMAGES, beside_truth, find, overlay, truths, worst_first
 from visionlab.loggers import read_metrics
@@ -107,7 +105,7 @@ class Pictures(Callback):
         ]
         sheet = beside_truth(found, captions, data.classes)
         self._leave(trainer, f"{stage}_worst", sheet)
-        self._log(trainer, f"{stage}_worst_objects", [overlay(one, data.classes) for one in found])
+        tell(trainer, f"{stage}_worst_objects", [overlay(one, data.classes) for one in found])
 
     def _draw_masks(self, trainer: Trainer, task: Any, stage: str) -> None:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
@@ -121,21 +119,10 @@ class Pictures(Callback):
             for i, name in zip(worst, names, strict=True)
         ]
         self._leave(trainer, f"{stage}_worst", beside_true_masks(found, captions, data.classes))
-        self._log(trainer, f"{stage}_worst_masks", [mask_overlay(one, data.classes) for one in found])
+        tell(trainer, f"{stage}_worst_masks", [mask_overlay(one, data.classes) for one in found])
 
     def _leave(self, trainer: Trainer, name: str, picture: Image.Image) -> None:
-        folder = self.folder / "pictures"
-        folder.mkdir(parents=True, exist_ok=True)
-        about = PngInfo()
-        about.add_text("step", str(trainer.global_step))  # for `visionlab sync`
-        picture.save(folder / f"{name}.png", pnginfo=about)
-        self._log(trainer, name, wandb.Image(picture))
-
-    def _log(self, trainer: Trainer, name: str, images: wandb.Image | list[wandb.Image]) -> None:
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                # not by log_image, which moves W&B's own step
-                logger.experiment.log({f"pictures/{name}": images, "trainer/global_step": trainer.global_step})
+        leave(trainer, self.folder / "pictures", name, picture)
 
 
 def _name(classes: Any, label: int) -> str:

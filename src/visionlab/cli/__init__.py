@@ -14,6 +14,7 @@ COMMANDS = {
     "submit": ("visionlab.cli.submit", "write the sbatch file of a recipe for a Slurm cluster, and submit it"),
     "validate": ("visionlab.cli.evaluate", "evaluate a run on the validation split"),
     "test": ("visionlab.cli.evaluate", "evaluate a run on the test split"),
+    "attack": ("visionlab.cli.attack", "attack the images that a run is tested on: clean and robust metrics"),
     "predict": ("visionlab.cli.predict", "predict images with a run: pictures and results"),
     "sync": ("visionlab.cli.sync", "send an offline run to Weights & Biases, as one run"),
     "data": ("visionlab.cli.data", "describe, make, check, show or download a data set"),

@@ -17,7 +17,8 @@ Predicts image files, and all images in folders, with a run's best weights, or t
                     image,class,score,left,top,right,bottom: the objects found, in pixels; or image,class,pixels,share)
                     and pictures of the images with their predictions (RUN/predictions). Of objects also the files that
                     the data set's own evaluation reads, in which images go by the names of their files; of masks
-                    masks/<image>.png, of the data set's own ids, those of VOC in the layout of its server
+                    masks/<image>.png, of the data set's own ids, those of VOC in the layout of its server; of image-to-
+                    image tasks images/<image>.png, the images that were made
   --ckpt_path FILE  other weights than the run's best
 """
 
@@ -75,7 +76,8 @@ def predict(run: Run, checkpoint: Path, paths: list[Path], output: Path) -> list
     import torch
     from tqdm import tqdm
 
-    from visionlab.cli.predictions import Classes, Form, Masks, Objects
+    from visionlab.callbacks.translations import ShowsImages
+    from visionlab.cli.predictions import Classes, Form, Masks, Objects, Translations
     from visionlab.data.images import read_image
     from visionlab.data.mask_files import write_masks
     from visionlab.load import load
@@ -90,6 +92,9 @@ def predict(run: Run, checkpoint: Path, paths: list[Path], output: Path) -> list
         form = Objects()
     elif isinstance(loaded.task, Segmentation):
         form = Masks()
+        check_stems(paths)
+    elif isinstance(loaded.task, ShowsImages):
+        form = Translations(output / "images")
         check_stems(paths)
     output.mkdir(parents=True, exist_ok=True)
     unreadable: list[str] = []
@@ -108,7 +113,8 @@ def predict(run: Run, checkpoint: Path, paths: list[Path], output: Path) -> list
                     unreadable.append(str(error))
             if not read:
                 continue
-            predictions = loaded.predict(images)
+            alone = isinstance(form, Translations)  # images of several sizes
+            predictions = [loaded.predict([one]) for one in images] if alone else loaded.predict(images)
             writer.writerows(form.rows(read, predictions, loaded.class_names))
             if isinstance(form, Masks):
                 stems = [path.stem for path in read]
@@ -127,7 +133,7 @@ def predict(run: Run, checkpoint: Path, paths: list[Path], output: Path) -> list
 
 
 def check_stems(paths: list[Path]) -> None:
-    """Refuse images of which the masks would have one name.
+    """Refuse images of which the files would have one name.
 
     Raises:
         ValueError: names two of them.
@@ -135,7 +141,9 @@ def check_stems(paths: list[Path]) -> None:
     seen: dict[str, Path] = {}
     for path in paths:
         if path.stem in seen:
-            raise ValueError(f"the masks of {seen[path.stem]} and {path} would have the same name: predict them apart")
+            raise ValueError(
+                f"what is made of {seen[path.stem]} and {path} would have the same name: predict them apart"
+            )
         seen[path.stem] = path
 
 

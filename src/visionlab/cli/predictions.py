@@ -1,4 +1,4 @@
-"""What tasks predict, as rows of a table and as pictures: one class an image, objects in it, or its mask."""
+"""What tasks predict, as rows of a table and as pictures: a class an image, objects in it, its mask, another image."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from visionlab.batch import DetectionPredictions
+from visionlab.batch import DetectionPredictions, GenerationPredictions
 from visionlab.metrics.by_objects import Part, Table, found_rows
 from visionlab.metrics.openimages import with_size
 from visionlab.pictures.detections import detected
@@ -105,6 +105,40 @@ class Masks:
         pairs = zip(images, predictions, strict=True)
         drawn = [semantic(image, found["mask"].cpu().numpy(), classes, side=CELL) for image, found in pairs]
         return grid([np.asarray(one) for one in drawn], columns=4, cell=max(max(one.size) for one in drawn))
+
+
+class Translations:
+    """The image that was made of each image, as a file beside the table. Predictions are one
+    :class:`visionlab.batch.GenerationPredictions` an image, of that alone: images may differ in size.
+
+    Args:
+        folder: of the files, named as the images, with ``.png``.
+    """
+
+    header = ("image", "file")
+    per_sheet = 16
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def rows(self, paths: Sequence[Path], predictions: Any, classes: Sequence[str]) -> Iterator[Row]:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for path, made in zip(paths, predictions, strict=True):
+            file = self.folder / f"{path.stem}.png"
+            pixels = _pixels(made)
+            Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(file)
+            yield path, file.relative_to(self.folder.parent)
+
+    def sheet(self, images: Images, predictions: Any, classes: Sequence[str]) -> Image.Image:
+        pairs = zip(images, predictions, strict=True)
+        return grid([one for image, made in pairs for one in (image, _pixels(made))])
+
+
+def _pixels(made: GenerationPredictions) -> npt.NDArray[np.uint8]:
+    """The one image that was made, ``(H, W, channels)``."""
+    (image,) = made["images"]
+    pixels: npt.NDArray[np.uint8] = (image * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+    return pixels
 
 
 CELL = 384

@@ -1,6 +1,7 @@
 """The table of results that ends a run."""
 
 import json
+from collections.abc import Mapping
 
 from visionlab.run import Run
 
@@ -19,7 +20,17 @@ def results_table(title: str, run: Run, stage: str, net: str) -> str:
     baselines = folder / f"{stage}_baselines.json"
     if baselines.exists():
         columns |= json.loads(baselines.read_text())
-    names = list(columns[net])
+    return side_by_side(title, columns)
+
+
+def side_by_side(title: str, columns: Mapping[str, Mapping[str, float | None]]) -> str:
+    """Lay out numbers by name, in columns; the first says which.
+
+    Args:
+        title: the first line.
+        columns: by what stands above them; at least one.
+    """
+    names = list(next(iter(columns.values())))
     head = ["", *columns]
     body = [[name, *(_cell(values, name) for values in columns.values())] for name in names]
     widths = [max(len(row[i]) for row in [head, *body]) for i in range(len(head))]
@@ -33,7 +44,7 @@ def results_table(title: str, run: Run, stage: str, net: str) -> str:
     return "\n".join(["", title, rule, line(head), *map(line, body), rule])
 
 
-def _cell(values: dict[str, float | None], name: str) -> str:
+def _cell(values: Mapping[str, float | None], name: str) -> str:
     if name not in values:
         return ""
     value = values[name]

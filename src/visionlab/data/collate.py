@@ -15,6 +15,7 @@ from visionlab.batch import (
     DetectionTarget,
     ImageBatch,
     LocalizationBatch,
+    PairedBatch,
     SegmentationBatch,
 )
 from visionlab.data.sample import Objects, Sample
@@ -25,6 +26,12 @@ Ids = npt.NDArray[np.int64]
 def images_only(samples: Sequence[Sample], ids: Ids) -> ImageBatch:
     """Images of one size."""
     return {"images": _stacked(samples), "ids": torch.from_numpy(ids)}
+
+
+def paired(samples: Sequence[Sample], ids: Ids) -> PairedBatch:
+    """Images of one size, each with the one that belongs to it: the first and the second half of their channels."""
+    images, targets = _stacked(samples).chunk(2, dim=1)
+    return {"images": images.contiguous(), "target_images": targets.contiguous(), "ids": torch.from_numpy(ids)}
 
 
 def classification(samples: Sequence[Sample], ids: Ids) -> ClassificationBatch:

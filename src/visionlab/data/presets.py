@@ -55,6 +55,20 @@ def classification_eval(size: int, crop_ratio: float = 0.875) -> Transform:
     return SampleAlbumentations([_short_side(round(size / crop_ratio)), albumentations.CenterCrop(size, size)])
 
 
+def translation_train(size: int, enlarge: float = 286 / 256, flip: float = 0.5) -> Transform:
+    """Resize to a square that is a little too large, crop at random, and flip (Isola et al. 2017, section 6.2).
+
+    Args:
+        size: pixels on each side.
+        enlarge: what is resized to, as a multiple of ``size``, at least 1.
+        flip: how often to mirror left to right.
+    """
+    if enlarge < 1:
+        raise ValueError(f"enlarge must be at least 1, not {enlarge}")
+    resize = albumentations.Resize(round(size * enlarge), round(size * enlarge), area_for_downscale="image")
+    return SampleAlbumentations([resize, albumentations.RandomCrop(size, size), albumentations.HorizontalFlip(p=flip)])
+
+
 def localization_train(size: int, flip: float = 0.5) -> Transform:
     """Crop at random, but never through a box, resize to a square, and flip.
 

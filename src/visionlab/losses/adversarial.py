@@ -84,6 +84,11 @@ class LeastSquares(AdversarialLoss):
         return (logits - 1).square()
 
 
+def by_image(losses: Tensor) -> Tensor:
+    """The loss of each image, ``(B,)``: of ``(B, 1, h, w)``, of patches, their mean."""
+    return losses.flatten(1).mean(1) if losses.ndim > 1 else losses
+
+
 Discriminator = Callable[[Tensor], Tensor]
 """Gives logits of ``(B, channels, H, W)`` images in [0, 1]; labels, where there are some, are already in it."""
 

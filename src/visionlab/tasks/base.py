@@ -84,11 +84,15 @@ class AnyTask(LightningModule, ABC):
         losses: the per-image losses of the evaluation that runs or ran last.
         metrics: the metrics of the data set, by protocol.
         ragged: whether the images of a batch are a list, of any sizes, rather than stacked.
+        needs_gradients: whether evaluation does, as attacks do: Lightning's inference mode has none.
+        best_by: what stands between the stage and the protocol in the name of the metric by which weights are best.
     """
 
     ragged = False
     monitor: str | None = None
     mode: Literal["max", "min"] = "max"
+    needs_gradients = False
+    best_by = ""
 
     def __init__(
         self,

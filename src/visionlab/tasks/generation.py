@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 from torchmetrics import Metric
 
 from visionlab.batch import PADDING, ClassificationBatch, GenerationPredictions, Step
-from visionlab.losses.adversarial import AdversarialLoss, Penalty
+from visionlab.losses.adversarial import AdversarialLoss, Penalty, by_image
 from visionlab.tasks.base import LRSchedule, Scores
 from visionlab.tasks.gan import GAN
 
@@ -152,9 +152,9 @@ class Generation(GAN):
         fake = self.generate_numbered([max(i, 0) for i in ids])
         labels = batch["ids"].clamp(min=0) % self.num_classes
         losses = {
-            "discriminator": _by_image(self.loss.real(self._logits(batch["images"], batch.get("labels"))))
-            + _by_image(self.loss.fake(logits := self._logits(fake.to(batch["images"].dtype), labels))),
-            "generator": _by_image(self.loss.generator(logits)),
+            "discriminator": by_image(self.loss.real(self._logits(batch["images"], batch.get("labels"))))
+            + by_image(self.loss.fake(logits := self._logits(fake.to(batch["images"].dtype), labels))),
+            "generator": by_image(self.loss.generator(logits)),
         }
         if self.samples is None:
             return Step(losses, lambda: GenerationPredictions(images=fake))
@@ -216,11 +216,6 @@ def numbered_noise(numbers: Sequence[int], latent: int) -> Tensor:
     """
     rows = [np.random.default_rng([SEED, i]).standard_normal(latent, dtype=np.float32) for i in numbers]
     return torch.from_numpy(np.stack(rows))
-
-
-def _by_image(losses: Tensor) -> Tensor:
-    """Average over patches, if the discriminator judges patches."""
-    return losses.flatten(1).mean(1) if losses.ndim > 1 else losses
 
 
 def _chunks(numbers: list[int], size: int) -> list[list[int]]:

@@ -61,7 +61,7 @@ class Segmentation(Task):
             return self._step_at_once(images, masks)
         if self.inference is not None:
             way = self.inference
-            return Step({}, lambda: [{"mask": way(lambda window: self._logits(window)[0], one)} for one in images])
+            return Step({}, lambda: [{"mask": way(lambda window: self.logits(window)[0], one)} for one in images])
         steps = [
             self._step_at_once(image[None], None if masks is None else masks[i][None]) for i, image in enumerate(images)
         ]
@@ -69,7 +69,7 @@ class Segmentation(Task):
         return Step(losses, lambda: [found for step in steps for found in step.predict()])
 
     def _step_at_once(self, images: Tensor, masks: Tensor | None) -> Step:
-        logits, *auxiliary = self._logits(images)
+        logits, *auxiliary = self.logits(images)
         losses = {}
         if masks is not None:
             losses = self._losses(logits, masks)
@@ -87,7 +87,7 @@ class Segmentation(Task):
 
         return Step(losses, predict)
 
-    def _logits(self, images: Tensor) -> list[Tensor]:
+    def logits(self, images: Tensor) -> list[Tensor]:
         """What the net gives: of its main output, and of its auxiliary heads; two classes where it has one output."""
         outputs = self.net(images)
         logits = [one.float() for one in ([outputs] if isinstance(outputs, Tensor) else outputs)]
