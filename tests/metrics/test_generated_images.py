@@ -157,7 +157,7 @@ def test_classes_of_another_data_set_are_not_counted():
 @pytest.mark.parametrize(
     ("value", "error", "message"),
     [
-        (torch.nan, FloatingPointError, "image 2 has pixels that are not finite, 1 images"),
+        (torch.nan, FloatingPointError, "image 2 has pixels that are not finite; 1 images have"),
         (torch.inf, FloatingPointError, "image 2 has pixels that are not finite"),
         (-0.5, ValueError, r"image 2 has pixels outside \[0, 1\]"),
         (1.01, ValueError, "sigmoid"),

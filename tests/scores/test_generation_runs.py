@@ -61,6 +61,7 @@ def test_scores_are_logged_under_their_protocol_and_choose_the_best_weights(scor
     assert (best == (scored / "checkpoints" / "last.ckpt").read_bytes()) == (values[1] <= values[0])
 
 
+@pytest.mark.slow
 def test_two_processes_score_the_same_to_the_bit(scored):
     expected = (scored / "results" / "test.json").read_text()
     (scored / "results" / "test.json").unlink()

@@ -49,8 +49,5 @@ class NearestNeighbours(Callback):
         picture.save(self.folder / "nearest_neighbours.png", pnginfo=about)
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
-                shown = {
-                    "pictures/nearest_neighbours": wandb.Image(picture),
-                    "trainer/global_step": trainer.global_step,
-                }
-                logger.experiment.log(shown)
+                shown = {"pictures/nearest_neighbours": wandb.Image(picture)}
+                logger.experiment.log({**shown, "trainer/global_step": trainer.global_step})

@@ -201,7 +201,7 @@ def _check_pixels(records: dict[str, Tensor]) -> None:
     ids, least, greatest = (records[name] for name in ("ids", "least", "greatest"))
     if (bad := ids[~(least.isfinite() & greatest.isfinite())]).numel() > 0:
         raise FloatingPointError(
-            f"generated image {int(bad[0])} has pixels that are not finite, {len(bad)} images in all"
+            f"generated image {int(bad[0])} has pixels that are not finite; {len(bad)} images have"
         )
     if (bad := ids[(least < 0) | (greatest > 1)]).numel() > 0:
         raise ValueError(
