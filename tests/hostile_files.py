@@ -360,11 +360,15 @@ def array(value: object) -> bytes:
     return file.getvalue()
 
 
+def header(text: str) -> bytes:
+    """An array of which the shape and the type are told by ``text``."""
+    return b"\x93NUMPY\1\0" + struct.pack("<H", len(text)) + text.encode()
+
+
 ARRAYS: dict[str, Callable[[Place], bytes]] = {
     "pickle": lambda place: array([Runs(os.system, f"touch {place.canary}")]),
-    "code": lambda place: (
-        b"\x93NUMPY\1\0\x76\0" + f"__import__('os').system('touch {place.canary}')".encode().ljust(118)
-    ),
+    "code": lambda place: header(f"__import__('os').system('touch {place.canary}')"),
+    "cut": lambda place: header("{'descr': ('<i8', "),
     "huge": lambda place: array([0, 1]).replace(b"(2,)", b"(9999999999999,)"),
     "empty": lambda place: b"",
 }

@@ -1,7 +1,6 @@
 """A process that hangs, dies or fails takes the others with it, and is named."""
 
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -27,9 +26,7 @@ def fit(recipe, *words):
 
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_stopped_process_is_named_and_all_end(recipe, rank, capfd):
-    start = time.monotonic()
     statuses = fit(recipe, *IMPATIENT, *callback("SignalAt", step=20, number=int(signal.SIGSTOP), rank=rank))
-    assert time.monotonic() - start < 4 + 15
     assert all(statuses)
     told = [line for line in capfd.readouterr().err.splitlines() if f"rank {rank} (process" in line]
     assert len(told) == 1

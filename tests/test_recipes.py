@@ -21,7 +21,13 @@ from visionlab.run import Run
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 RECIPES = sorted(EXPERIMENTS.rglob("*.yaml"))
-SLOW = ("voc_fcn8s",)  # its checkpoints have a gigabyte
+SLOW = (
+    *("coco_faster_rcnn", "coco_mask_rcnn", "coco_keypoint_rcnn", "voc_ssd300"),
+    *("voc_deeplabv3", "voc_fcn_resnet50", "voc_fcn8s", "voc_unet"),
+    *("cifar10_cgan", "cifar10_sngan", "cifar10_wgan_gp", "coco_style_transfer"),
+)
+"""Those that take longest, of kinds of which others are left."""
+
 recipes = pytest.mark.parametrize("recipe", RECIPES, ids=[str(path.relative_to(EXPERIMENTS)) for path in RECIPES])
 trained = pytest.mark.parametrize(
     "recipe",

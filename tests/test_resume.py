@@ -261,7 +261,7 @@ SCHEDULES = {
 }
 
 
-@pytest.mark.parametrize("step", [20, 33, 38])
+@pytest.mark.parametrize("step", [33, *(pytest.param(step, marks=pytest.mark.slow) for step in (20, 38))])
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_schedules_by_epoch_are_continued_to_equal_bits(recipe, schedule, step):
     """From a checkpoint of an epoch's end, after which Lightning tells ReduceLROnPlateau, and from within an epoch."""

@@ -109,6 +109,7 @@ def test_what_was_logged_since_is_sent_later(recipe, offline):
         assert steps == list(range(5, 55, 5))
 
 
+@pytest.mark.slow
 def test_a_run_that_was_partly_online_is_sent_whole_beside_it(recipe):
     with WandbServer() as server:
         assert fit(recipe, *kill_at(20), environment=server.environment) == -signal.SIGKILL

@@ -15,6 +15,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ class Arrays:
             path = self.folder / f"{name}.npy"
             try:
                 self._opened[name] = np.load(path, mmap_mode="r", allow_pickle=False)
-            except (ValueError, EOFError) as error:
+            except (ValueError, EOFError, TokenError) as error:  # the last by numpy, of a header that is cut off
                 raise ValueError(f"{path} is damaged: remove its folder, and it is built anew ({error})") from error
         return self._opened[name]
 
