@@ -19,6 +19,7 @@ MAY_IMPORT = {
     "slurm": set(),
     "preflight": set(),
     "watcher": set(),
+    "attacks": {"batch"},
     "losses": {"batch"},
     "nets": {"batch"},
     "pictures": {"batch"},

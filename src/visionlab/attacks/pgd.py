@@ -67,18 +67,18 @@ class PGD(Bounded):
 
     def until_fooled(self, model: Classifier, images: Tensor) -> Tensor:
         """All starts, each of the images that are not fooled yet."""
-        result, left = images.clone(), still_standing(model, images)
+        result, left = images.clone(), torch.arange(len(images), device=images.device)
         for restart in range(self.restarts):
-            moved, now = self.start(images[left], model.ids[left], restart), left
-            for _ in range(self.steps):
-                if len(now) == 0:
-                    break
-                _, fooled, found = assess_gradients(model.at(now), moved)
-                result[now] = moved
-                now, moved, found = now[~fooled], moved[~fooled], found[~fooled]
-                moved = self.step(moved, found, images[now])
-            result[now] = moved
             left = left[still_standing(model.at(left), result[left])]
+            moved = self.start(images[left], model.ids[left], restart)
+            for _ in range(self.steps):
+                if len(left) == 0:
+                    return result
+                _, fooled, found = assess_gradients(model.at(left), moved)
+                result[left] = moved
+                left, moved, found = left[~fooled], moved[~fooled], found[~fooled]
+                moved = self.step(moved, found, images[left])
+            result[left] = moved
         return result
 
     def start(self, images: Tensor, ids: Tensor, restart: int) -> Tensor:
