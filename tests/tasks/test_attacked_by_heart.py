@@ -9,7 +9,7 @@ from small_detectors import SmallFasterRCNN
 from visionlab.attacks.pgd import PGD
 from visionlab.batch import to_unit
 from visionlab.data import collate
-from visionlab.data.camvid import CamVid
+from visionlab.data.camvid import CamVidSegmentation
 from visionlab.data.voc import VOCDetection
 from visionlab.nets.unet import UNet
 from visionlab.tasks.detection import Detection
@@ -57,7 +57,7 @@ def test_a_faster_rcnn_loses_half_of_its_ap(twins):
 @pytest.mark.slow
 def test_a_u_net_loses_half_of_its_mean_iou(twins):
     torch.manual_seed(0)
-    data = CamVid(str(twins("camvid")), 4)
+    data = CamVidSegmentation(str(twins("camvid")), 4)
     split = data.dataset("val")
     batch = collate.segmentation([split.sample(i) for i in range(4)], np.arange(4))
     images = to_unit(torch.stack(list(batch["images"])))[..., ::2, ::2].contiguous()
