@@ -96,3 +96,23 @@ def test_mistakes_are_named(run, capsys, words, message):
 def test_a_folder_that_is_no_run_is_named(capsys):
     assert attack("nowhere", "--eps", "8/255") == 2
     assert "nowhere is not a run folder" in capsys.readouterr().err
+
+
+def test_a_run_that_is_in_wandb_is_told_there(run, monkeypatch):
+    told = []
+
+    class Tracker:
+        def log_metrics(self, metrics):
+            told.append(metrics)
+
+        def end(self, exit_code):
+            told.append(exit_code)
+
+    (run / "wandb").mkdir(exist_ok=True)
+    monkeypatch.setattr("visionlab.cli.attack_run.open_wandb", lambda folder, run_id, name, config: Tracker())
+    assert attack(run, "--attack", "fgsm", "--eps", "8/255", "--images", "4", "--audited", "2", "--name", "a") == 0
+    metrics, status = told
+    left = json.loads((run / "attacks" / "a" / "results.json").read_text())
+    assert metrics["attacks/a/single_label/top1"] == left["fgsm"]["single_label/top1"]
+    assert type(metrics["attacks/a/attacked"]).__name__ == "Image"
+    assert status == 0

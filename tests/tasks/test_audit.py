@@ -9,7 +9,7 @@ from visionlab.attacks.fgsm import FGSM
 from visionlab.attacks.pgd import PGD
 from visionlab.metrics.classification import SingleLabel
 from visionlab.nets.normalize import Normalize
-from visionlab.tasks.audit import Audit, Facts, doubts, normalizes
+from visionlab.tasks.audit import Audit, Facts, doubts, normalizes, with_budget
 from visionlab.tasks.classification import Classification
 from visionlab.tasks.objectives import ClassLoss
 from visionlab.tasks.under_attack import UnderAttack, attacked
@@ -120,6 +120,13 @@ def test_a_net_that_hides_its_gradient_is_suspect(trained, digits):
     assert "These numbers are suspect because" in audit.told
     assert "the whole gradient is 0" in audit.told
     assert "within a budget that allows any image" in audit.told
+
+
+def test_steps_grow_with_the_budget():
+    assert with_budget(PGD("8/255", step_size="2/255"), "4/255") == PGD("4/255", step_size=1 / 255)
+    assert with_budget(PGD("1/255", step_size=0.5), 1.0) == PGD(1.0, step_size=1.0)
+    assert with_budget(PGD("8/255"), 0.5) == PGD(0.5)
+    assert with_budget(FGSM(0), "1/255") == FGSM("1/255")
 
 
 def test_normalisations_are_counted():

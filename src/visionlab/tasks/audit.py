@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from visionlab.attacks.base import Attack, Bounded
-from visionlab.attacks.budget import Norm
+from visionlab.attacks.budget import Norm, parse
 from visionlab.attacks.fgsm import FGSM
 from visionlab.attacks.square import Square
 from visionlab.tasks.base import Task
@@ -148,8 +148,10 @@ def normalizes(module: nn.Module) -> bool:
 def with_budget(attack: Bounded, eps: float | str) -> Bounded:
     """The same attack within another budget, its steps in proportion."""
     changed: dict[str, Any] = {"eps": eps}
-    if "step_size" in {field.name for field in fields(attack)}:
-        changed["step_size"] = None
+    steps = {field.name: getattr(attack, field.name) for field in fields(attack) if field.name == "step_size"}
+    if steps.get("step_size") is not None and attack.budget > 0:
+        size = parse(steps["step_size"], attack.norm) / attack.budget * parse(eps, attack.norm)
+        changed["step_size"] = min(size, HUGE[attack.norm])
     return replace(attack, **changed)
 
 
