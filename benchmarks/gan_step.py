@@ -1,6 +1,6 @@
 """What a training step of a GAN costs by the task and its trainer, over a bare loop.
 
-DCGAN at 64 pixels with batches of 16, both players' steps: one batch of generated images for both, and the
+DCGAN on the digits at 64 pixels, batches of 16, both players' steps: one batch of generated images for both, and the
 discriminator without gradients while the generator learns. The task's run has a progress bar, checkpoints, exact
 resumption and the table of metrics. Takes CPU time of one thread; both take turns, and the ratio is taken within each
 round.
@@ -10,6 +10,7 @@ Usage: python benchmarks/gan_step.py [rounds] [steps]
 
 import contextlib
 import io
+import itertools
 import logging
 import statistics
 import sys
@@ -24,12 +25,12 @@ from typing import Any
 import lightning
 import torch
 from torch.nn import functional as F
-from torch.utils.data import DataLoader
 
 from visionlab.callbacks.checkpoints import AtomicCheckpointIO, Checkpoints
 from visionlab.callbacks.progress import Progress
 from visionlab.callbacks.resume import ExactResume
 from visionlab.callbacks.stop import StopOnSignal
+from visionlab.data.digits import Digits
 from visionlab.loggers import MetricsTable
 from visionlab.losses.adversarial import NonSaturating
 from visionlab.nets.dcgan import DCGANDiscriminator, DCGANGenerator
@@ -43,17 +44,22 @@ def make_optimizer(parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Opti
     return torch.optim.Adam(parameters, 2e-4, (0.5, 0.999))
 
 
-def loader(steps: int) -> DataLoader[Any]:
-    batch = {"images": torch.randint(256, (BATCH, 3, 64, 64), dtype=torch.uint8), "ids": torch.arange(BATCH)}
-    return DataLoader([batch] * steps, batch_size=None)  # type: ignore[arg-type]  # a list of batches is a data set
+def make_net(num_classes: int) -> torch.nn.Module:
+    return DCGANGenerator(num_classes, channels=1)
+
+
+def make_discriminator(num_classes: int) -> torch.nn.Module:
+    return DCGANDiscriminator(num_classes, channels=1)
 
 
 def bare(steps: int) -> float:
     """Seconds of CPU time for all steps."""
-    net, critic = DCGANGenerator(10), DCGANDiscriminator(10)
+    net, critic = make_net(10), make_discriminator(10)
     of_net, of_critic = make_optimizer(net.parameters()), make_optimizer(critic.parameters())
+    data = Digits(BATCH, image_size=64)
+    data.setup("fit")
     began = time.process_time()
-    for batch in loader(steps):
+    for batch in itertools.islice(data.train_dataloader(), steps):
         real = batch["images"].float() / 255
         fake = net(torch.randn(BATCH, 100))
         of_critic.zero_grad()
@@ -83,20 +89,20 @@ class Clock(lightning.Callback):
 
 def ours(steps: int, folder: Path) -> float:
     """Seconds of CPU time for all steps."""
-    task = Generation(10, DCGANGenerator, DCGANDiscriminator, make_optimizer, make_optimizer, NonSaturating())
+    task = Generation(10, make_net, make_discriminator, make_optimizer, make_optimizer, NonSaturating())
     keep, clock = Checkpoints(folder, "val/nothing", "max"), Clock()
     trainer = lightning.Trainer(
         accelerator="cpu",
-        max_epochs=1,
+        max_steps=steps,
+        limit_val_batches=0,
         callbacks=[clock, Progress(), ExactResume(), StopOnSignal(keep, StopRequest()), keep],
         logger=MetricsTable(folder / "metrics.csv"),
         plugins=[AtomicCheckpointIO()],
         default_root_dir=folder,
         enable_model_summary=False,
     )
-    trainer.datamodule = None  # type: ignore[attr-defined]
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        trainer.fit(task, loader(steps))
+        trainer.fit(task, datamodule=Digits(BATCH, image_size=64))
     return clock.seconds
 
 
