@@ -16,29 +16,24 @@ from visionlab.data.memory import MemoryDataModule
 class TinyGenerator(nn.Module):
     """8 x 8 pixels, with BatchNorm, which makes continuing a run hard."""
 
-    def __init__(self, num_classes: int, latent: int = 4, channels: int = 1, poison: int = -1) -> None:
+    def __init__(self, num_classes: int, latent: int = 4, channels: int = 1) -> None:
         super().__init__()
-        self.latent, self.image_size, self.channels, self.poison, self.calls = latent, 8, channels, poison, 0
+        self.latent, self.image_size, self.channels = latent, 8, channels
         self.layers = nn.Sequential(
             nn.Linear(latent, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 64 * channels), nn.Sigmoid()
         )
 
     def forward(self, noise):
-        self.calls += self.training
-        images = self.layers(noise).view(-1, self.channels, 8, 8)
-        return images * torch.nan if self.training and self.calls == self.poison else images
+        return self.layers(noise).view(-1, self.channels, 8, 8)
 
 
 class TinyDiscriminator(nn.Module):
-    def __init__(self, num_classes: int, poison: int = -1) -> None:
+    def __init__(self, num_classes: int) -> None:
         super().__init__()
-        self.poison, self.calls = poison, 0
         self.layers = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.LeakyReLU(0.2), nn.Linear(16, 1))
 
     def forward(self, images):
-        self.calls += self.training
-        logits = self.layers(images)[:, 0]
-        return logits * torch.nan if self.training and self.calls == self.poison else logits
+        return self.layers(images)[:, 0]
 
 
 class KillBeforeStep(Callback):
@@ -53,6 +48,17 @@ class KillBeforeStep(Callback):
         here = optimizer is trainer.optimizers[self.player] and trainer.global_rank == self.rank
         if here and trainer.global_step == self.step + self.player:
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Poison(Callback):
+    """Makes all that a player gives NaN in the training step after a number of steps; the net's only when it trains."""
+
+    def __init__(self, player: str, step: int) -> None:
+        self.player, self.step = player, step
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if trainer.global_step == self.step:
+            getattr(pl_module, self.player).register_forward_hook(lambda module, inputs, output: output * torch.nan)
 
 
 class NoteSeeds(Callback):

@@ -24,6 +24,7 @@ from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelP
 
 from visionlab.callbacks.checkpoints import AtomicCheckpointIO, Checkpoints
 from visionlab.callbacks.ema import EMA
+from visionlab.callbacks.gan_alarms import GANAlarms
 from visionlab.callbacks.generated_pictures import GeneratedPictures
 from visionlab.callbacks.pictures import Pictures
 from visionlab.callbacks.progress import Progress
@@ -232,6 +233,8 @@ class Experiment(LightningCLI):
                 folder / "checkpoints", f"val/{judge.monitor}", judge.mode, self.config["save_every_n_steps"]
             )
             stop = StopOnSignal(self.checkpoints, request or StopRequest())
+            if isinstance(self.model, Generation):
+                callbacks.append(GANAlarms(folder / "checkpoints"))
             callbacks += [Throughput(folder), ExactResume(self.config["threads"]), stop, self.checkpoints]
             loggers = [MetricsTable(folder / "metrics.csv"), *self._chosen_loggers(chosen, run)]
         given = config["callbacks"] if isinstance(config["callbacks"], list) else [config["callbacks"]]

@@ -142,3 +142,9 @@ def test_a_run_of_a_later_format_is_refused(run, images, capsys):
     (run / "run.json").write_text(json.dumps({**info, "format": 2}))
     assert main(["predict", str(run), "images"]) == 2
     assert "has run folder format 2; this visionlab reads up to 1" in capsys.readouterr().err
+
+
+def test_a_net_that_generates_nothing_wants_images(finished, capsys):
+    assert main(["predict", str(finished)]) == 2
+    assert "which images?" in capsys.readouterr().err.splitlines()[-1]
+    assert main(["predict", str(finished), "image.png", "--samples", "3"]) == 2

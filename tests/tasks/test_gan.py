@@ -35,6 +35,8 @@ trainer:
   num_sanity_val_steps: 0
   enable_progress_bar: false
   enable_model_summary: false
+  callbacks:
+  - {class_path: visionlab.callbacks.ema.EMA, init_args: {decay: 0.9, every_n_steps: 4}}
 """
 
 
@@ -90,7 +92,7 @@ def test_killed_and_continued_to_equal_bits(gan, straight, step, player):
     assert fit_in_child(gan, "--trainer.callbacks+", kill) == -signal.SIGKILL
     assert fit_in_child(gan, "--resume", "runs/gan/0") == 0
     one, other = last(straight), last("runs")
-    for part in ("state_dict", "optimizer_states", "lr_schedulers", "global_step", "loops"):
+    for part in ("state_dict", "averaged", "optimizer_states", "lr_schedulers", "global_step", "loops"):
         assert same(one[part], other[part]), part
     assert (straight / "gan/0/metrics.csv").read_text() == Path("runs/gan/0/metrics.csv").read_text()
 
@@ -101,6 +103,19 @@ def straight(tmp_path_factory):
     (folder / "gan.yaml").write_text(RECIPE)
     assert fit_in_child(folder / "gan.yaml", "--runs", str(folder)) == 0
     return folder
+
+
+@pytest.mark.parametrize(
+    ("player", "losses"),
+    [("net", "discriminator, generator"), ("discriminator", "discriminator, generator, penalty")],
+)
+def test_nan_in_either_player_ends_the_run_and_the_last_good_checkpoint_is_named(gan, capfd, player, losses):
+    poison = ["--trainer.callbacks+", f"{{class_path: small_gans.Poison, init_args: {{player: {player}, step: 11}}}}"]
+    assert fit_in_child(gan, *poison, "--trainer.log_every_n_steps", "4") == 1
+    error = capfd.readouterr().err.splitlines()[-1]
+    assert f"the training loss ({losses}) was not finite at step 11 (epoch 1)" in error
+    assert "the last good checkpoint is runs/gan/0/checkpoints/last.ckpt" in error
+    assert last("runs")["global_step"] in (8, 10)
 
 
 def test_two_processes_train_by_plain_ddp_and_draw_different_noise(gan):

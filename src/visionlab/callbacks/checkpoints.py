@@ -124,7 +124,7 @@ class Checkpoints(Checkpoint):
         if not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
             # training ended within the epoch and was saved there, to be continued there
             if trainer.is_global_zero and not (self.folder / "best.ckpt").exists():
-                _link(self.folder / "last.ckpt", self.folder / "best.ckpt")
+                link(self.folder / "last.ckpt", self.folder / "best.ckpt")
             trainer.strategy.barrier()
             return
         if not self._is_best(trainer):
@@ -135,7 +135,7 @@ class Checkpoints(Checkpoint):
         self.last_saved = trainer.global_step
         if trainer.is_global_zero:
             self._keep_previous()
-            _link(self.folder / "best.ckpt", self.folder / "last.ckpt")
+            link(self.folder / "best.ckpt", self.folder / "last.ckpt")
         trainer.strategy.barrier()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -180,7 +180,7 @@ class Checkpoints(Checkpoint):
 
     def _keep_previous(self) -> None:
         if (self.folder / "last.ckpt").exists():
-            _link(self.folder / "last.ckpt", self.folder / "previous.ckpt")
+            link(self.folder / "last.ckpt", self.folder / "previous.ckpt")
 
     def state_dict(self) -> dict[str, Any]:
         return {"best_value": self.best_value}
@@ -199,7 +199,7 @@ def _write(checkpoint: dict[str, Any], file: BinaryIO) -> None:
         raise
 
 
-def _link(source: Path, target: Path) -> None:
+def link(source: Path, target: Path) -> None:
     """Give ``source`` the second name ``target``, at once; its bytes are copied only where the filesystem knows no hard
     links.
     """

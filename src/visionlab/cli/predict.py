@@ -1,17 +1,20 @@
-"""``visionlab predict``: what a run's best weights say about image files."""
+"""``visionlab predict``: what a run's best weights say about image files, or what they generate."""
 
 import argparse
 import csv
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 from visionlab.cli.options import require_checkpoint
 from visionlab.run import Run
 
-HELP = """usage: visionlab predict RUN IMAGE... [--output DIR] [--ckpt_path FILE]
+HELP = """usage: visionlab predict RUN IMAGE... [--output DIR] [--ckpt_path FILE] [--weights raw]
+       visionlab predict RUN [--samples N] [--class NAME] [--walk N] [--output DIR] [--ckpt_path FILE] [--weights raw]
 
-Predicts image files, and all images in folders, with a run's best weights, or those of a checkpoint.
+Predicts image files, and all images in folders, with a run's best weights, or those of a checkpoint; or generates
+images with those of a generator: samples/<number>.png, and grid.png of the first 64.
 
   --output DIR      where to write predictions.csv (image,rank,class,score: the five best classes of each image; or
                     image,class,score,left,top,right,bottom: the objects found, in pixels; or image,class,pixels,share)
@@ -20,8 +23,13 @@ Predicts image files, and all images in folders, with a run's best weights, or t
                     masks/<image>.png, of the data set's own ids, those of VOC in the layout of its server; of image-to-
                     image tasks images/<image>.png, the images that were made
   --ckpt_path FILE  other weights than the run's best
+  --weights raw     not the averaged weights, where there are some
+  --samples N       how many images are generated (64); the same ones each time
+  --class NAME      the class of all of them, if the generator was trained with classes; otherwise classes take turns
+  --walk N          also walk.gif and walk.png: a round through N of the images, between which the noise changes evenly
 """
 
+Weights = Literal["averaged", "raw"]
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 
 
@@ -34,15 +42,25 @@ def main(argv: list[str]) -> int:
         return 0
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, prog="visionlab predict")
     parser.add_argument("run", type=Path)
-    parser.add_argument("images", type=Path, nargs="+")
+    parser.add_argument("images", type=Path, nargs="*")
     parser.add_argument("--output", type=Path)
     parser.add_argument("--ckpt_path")
+    parser.add_argument("--weights", choices=["averaged", "raw"], default="averaged")
+    parser.add_argument("--samples", type=int)
+    parser.add_argument("--class", dest="class_name")
+    parser.add_argument("--walk", type=int)
     options = parser.parse_args(argv[1:])
     run = Run.open(options.run)
     checkpoint = require_checkpoint(str(run.best) if options.ckpt_path is None else options.ckpt_path)
     paths = list(image_files(options.images))
     output = run.folder / "predictions" if options.output is None else options.output
-    unreadable = predict(run, checkpoint, paths, output)
+    if not paths:
+        generate(run, checkpoint, output, options)
+        return 0
+    for name in ("samples", "class_name", "walk"):
+        if getattr(options, name) is not None:
+            raise ValueError(f"--{name.removesuffix('_name')} is for generators, which are given no images")
+    unreadable = predict(run, checkpoint, paths, output, options.weights)
     for message in unreadable:
         print(f"visionlab: {message}", file=sys.stderr)
     return 2 if unreadable else 0
@@ -67,7 +85,37 @@ def image_files(paths: list[Path]) -> Iterator[Path]:
             raise FileNotFoundError(f"there is no image {path}")
 
 
-def predict(run: Run, checkpoint: Path, paths: list[Path], output: Path) -> list[str]:
+def generate(run: Run, checkpoint: Path, output: Path, options: argparse.Namespace) -> None:
+    """Generate images with a generator's weights.
+
+    Raises:
+        ValueError: if the run is no generator's, or does not know the class, or an option makes no sense.
+    """
+    samples = 64 if options.samples is None else options.samples
+    if samples < 1:
+        raise ValueError(f"--samples must be at least 1, not {samples}")
+    if options.walk is not None and options.walk < 2:
+        raise ValueError(f"--walk must be at least 2, not {options.walk}")
+
+    import torch
+
+    from visionlab.cli.samples import write_samples
+    from visionlab.load import load
+    from visionlab.tasks.generation import Generation
+
+    loaded = load(run.folder, checkpoint, options.weights)
+    names, label = loaded.class_names, None
+    if not isinstance(loaded.task, Generation):
+        raise ValueError(f"which images? {run.folder} holds a {type(loaded.task).__name__}, which predicts image files")
+    if options.class_name is not None:
+        if options.class_name not in names:
+            raise ValueError(f"there is no class {options.class_name!r}; there are {', '.join(names)}")
+        label = names.index(options.class_name)
+    loaded.task.to("cuda" if torch.cuda.is_available() else "cpu")
+    write_samples(loaded.task, output, samples, label, names, options.walk)
+
+
+def predict(run: Run, checkpoint: Path, paths: list[Path], output: Path, weights: Weights = "averaged") -> list[str]:
     """Predict image files; writes ``predictions.csv``, pictures, and the data set's own files of objects to ``output``.
 
     Returns:
@@ -83,9 +131,12 @@ def predict(run: Run, checkpoint: Path, paths: list[Path], output: Path) -> list
     from visionlab.load import load
     from visionlab.metrics.by_objects import Table, joined
     from visionlab.tasks.detection import Detection
+    from visionlab.tasks.generation import Generation
     from visionlab.tasks.segmentation import Segmentation
 
-    loaded = load(run.folder, checkpoint)
+    loaded = load(run.folder, checkpoint, weights)
+    if isinstance(loaded.task, Generation):
+        raise ValueError(f"{run.folder} holds a generator, which is given no images")
     loaded.task.to("cuda" if torch.cuda.is_available() else "cpu")
     form: Form = Classes()
     if isinstance(loaded.task, Detection):

@@ -13,7 +13,13 @@ from torch.nn import functional as F
 
 
 class AdversarialLoss(ABC):
-    """What the two players minimise, elementwise: logits of any shape in, losses of that shape out."""
+    """What the two players minimise, elementwise: logits of any shape in, losses of that shape out.
+
+    Attributes:
+        can_be_won: whether the discriminator's loss is 0 where it tells all images apart.
+    """
+
+    can_be_won = True
 
     @abstractmethod
     def real(self, logits: Tensor) -> Tensor:
@@ -58,6 +64,8 @@ class Wasserstein(AdversarialLoss):
     """The critic's difference of means (Arjovsky et al. 2017, equation 2), for a discriminator that is kept Lipschitz,
     by :class:`GradientPenalty` for instance.
     """
+
+    can_be_won = False
 
     def real(self, logits: Tensor) -> Tensor:
         return -logits

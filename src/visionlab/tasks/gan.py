@@ -37,7 +37,12 @@ class GAN(AnyTask):
         lr_schedulers: learning-rate schedulers of both, if any; none that watches a metric.
         n_critic: training batches, and so steps of the discriminator, for each step of the net.
         scores: makes the metrics; None for the official ones of the data set.
+
+    Attributes:
+        can_be_won: whether the discriminator's loss is 0 where it tells all images apart.
     """
+
+    can_be_won = True
 
     def __init__(
         self,
@@ -124,7 +129,7 @@ class GAN(AnyTask):
             for parameter in trained:
                 parameter.requires_grad_(True)
             losses = {**losses, **of_net}
-        self.note_losses(losses)
+        self.note_losses(losses, step - 1)
         for config, schedule in zip(
             self.trainer.lr_scheduler_configs, (s for s in self.lr_schedules for _ in range(2)), strict=True
         ):

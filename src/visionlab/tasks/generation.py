@@ -76,6 +76,7 @@ class Generation(GAN):
             NoScores() if scores is None else scores,
         )
         self.loss, self.penalty, self.conditional = loss, penalty, conditional
+        self.can_be_won = loss.can_be_won
         self.samples = None if scores is None else scores.samples
         try:
             self.latent = int(self.net.latent)  # type: ignore[arg-type]
@@ -96,7 +97,7 @@ class Generation(GAN):
             ValueError: if the generator takes other noise, or there are not as many classes.
         """
         if noise.shape[1:] != (self.latent,):
-            raise ValueError(f"{type(self.net).__name__} takes {self.latent} latent numbers, not {noise.shape[1:]}")
+            raise ValueError(f"{type(self.net).__name__} takes {self.latent} latent numbers, not {noise.shape[1]}")
         if labels is None:
             images = self.net(noise)
         else:
@@ -121,14 +122,14 @@ class Generation(GAN):
         chosen = [i % self.num_classes for i in numbers] if labels is None else list(labels)
         return self.generate(noise, torch.tensor(chosen, device=self.device))
 
-    def walk(self, numbers: Sequence[int], steps: int) -> Tensor:
+    def walk(self, numbers: Sequence[int], steps: int, label: int | None = None) -> Tensor:
         """Generate images on the way from each number to the next, along the great circle between their noise, whose
-        length goes evenly from one to the other (White 2016, "Sampling Generative Networks", section 3.1). Each way
-        is of the class of its first image, if training was conditional.
+        length goes evenly from one to the other (White 2016, "Sampling Generative Networks", section 3.1).
 
         Args:
             numbers: at least two.
             steps: images from one number to the next, the first of which is of the number itself.
+            label: of all images, if training was conditional; if None, each way is of the class of its first image.
 
         Returns:
             ``((N - 1) * steps, channels, H, W)`` ``float32`` in [0, 1].
@@ -143,8 +144,9 @@ class Generation(GAN):
             direction = (((1 - share) * angle).sin() * start + (share * angle).sin() * end) / angle.sin()
             way = direction * ((1 - share) * lengths[i] + share * lengths[i + 1])
             way = way.to(next(self.net.parameters()))
-            labels = torch.full((steps,), number % self.num_classes, device=self.device) if self.conditional else None
-            made.append(self.generate(way, labels))
+            chosen = number % self.num_classes if label is None else label
+            labels = torch.full((steps,), chosen, device=self.device)
+            made.append(self.generate(way, labels if self.conditional else None))
         return torch.cat(made)
 
     def step(self, batch: ClassificationBatch) -> Step:
