@@ -30,7 +30,7 @@ SMALL = {
         [
             *("--model.init_args.net.init_args.width=4", "--model.init_args.net.init_args.blocks=1", SIZE),
             *("--data.init_args.eval_transform.init_args.size=16", "--model.init_args.style=style.png"),
-            *("--model.init_args.features", "visionlab.nets.features.VGGFeatures"),
+            "--model.init_args.features.init_args.weights=null",
         ],
     ),
 }
@@ -72,14 +72,14 @@ def last(recipe, runs="runs"):
 @recipes
 def test_killed_and_continued_to_equal_bits(fit, twins, recipe):
     twins(SMALL[recipe][0], {"cyclegan": 8, "cifar10": 40}.get(SMALL[recipe][0], 24))  # drawn once, not in each child
-    end = ["--trainer.max_steps", "9"]
+    end = ["--trainer.max_epochs", "2"]
     assert wait_for(in_child(lambda: fit(recipe, *end, "--runs", "straight"))) == 0
     kill = ["--trainer.callbacks+", "{class_path: small_gans.KillBeforeStep, init_args: {step: 7}}"]
     assert wait_for(in_child(lambda: fit(recipe, *end, *kill))) == -signal.SIGKILL
-    assert last(recipe)["global_step"] == 6
+    assert last(recipe)["global_step"] in (6, 7)  # an epoch may end after 7
     assert wait_for(in_child(lambda: fit(recipe, *end, "--resume", f"runs/{recipe}/0"))) == 0
     one, other = last(recipe, "straight"), last(recipe)
-    assert one["global_step"] == 9
+    assert one["global_step"] > 9
     for part in ("state_dict", "optimizer_states", "lr_schedulers", "loops"):
         assert same(one[part], other[part]), part
     if recipe == "shapes_cyclegan":
