@@ -1,4 +1,4 @@
-"""What a detector and a segmenter know by heart is lost at 8/255 under PGD-10."""
+"""What of that which a detector and a segmenter know by heart is lost at 8/255 under PGD-10."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from visionlab.data.camvid import CamVidSegmentation
 from visionlab.data.voc import VOCDetection
 from visionlab.nets.unet import UNet
 from visionlab.tasks.detection import Detection
-from visionlab.tasks.objectives import OwnLoss, Vanish
+from visionlab.tasks.objectives import OwnLoss
 from visionlab.tasks.segmentation import Segmentation
 from visionlab.tasks.under_attack import UnderAttack
 
@@ -41,17 +41,17 @@ def clean_and_robust(task, batch, data, objective):
 
 
 @pytest.mark.slow
-def test_a_faster_rcnn_loses_half_of_its_ap(twins):
+def test_a_faster_rcnn_loses_a_third_of_its_ap(twins):
     torch.manual_seed(0)
     data = VOCDetection(str(twins("voc")), 4, train_sets=["2012/train"])
     split = data.dataset("train")
     batch = collate.detection([split.sample(i) for i in range(4)], np.arange(4))
     batch["images"] = [to_unit(image) for image in batch["images"]]
     task = Detection(20, SmallFasterRCNN, lambda parameters: torch.optim.AdamW(parameters, 2e-3))
-    clean, robust = clean_and_robust(learn(task, batch, 100, 2e-3), batch, data, Vanish())
+    clean, robust = clean_and_robust(learn(task, batch, 100, 2e-3), batch, data, OwnLoss())
     print(f"Faster R-CNN, {data.monitor}: {clean:.4f} clean, {robust:.4f} under PGD-10")
     assert clean > 0.7
-    assert robust <= clean / 2
+    assert robust <= clean * 2 / 3
 
 
 @pytest.mark.slow
