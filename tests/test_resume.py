@@ -67,6 +67,14 @@ def test_killed_and_continued_to_equal_bits(recipe, straight, step, workers):
     assert_same_end(straight / "tiny/0", "runs/tiny/0")
 
 
+@pytest.mark.parametrize("step", [19, 33, 37])  # after the end of an epoch was saved, and within one
+def test_so_it_is_where_the_steps_are_given(recipe, straight, step):
+    recipe.write_text(recipe.read_text().replace("max_epochs: 4", "max_steps: 72"))
+    assert fit_in_child(recipe, *kill_at(step)) == -signal.SIGKILL
+    assert fit_in_child(recipe, "--resume", "runs/tiny/0") == 0
+    assert_same_end(straight / "tiny/0", "runs/tiny/0")
+
+
 def test_a_continued_run_takes_the_number_of_threads_it_was_saved_with(recipe, straight):
     fit_in_child(recipe, *kill_at(33))
 

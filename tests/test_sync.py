@@ -96,6 +96,7 @@ def test_it_is_one_run_equal_to_an_uninterrupted_online_one(recipe, offline, cap
     assert not list(offline.glob("wandb/run-*"))  # sending leaves nothing behind
 
 
+@pytest.mark.slow
 def test_what_was_logged_since_is_sent_later(recipe, offline):
     with WandbServer() as server:
         assert sync(offline, server.environment) == 0

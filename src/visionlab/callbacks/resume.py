@@ -36,6 +36,8 @@ class ExactResume(Callback):
         self.loaded: dict[str, Any] | None = None
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # given a max_steps, Lightning 2.6.6 takes the end of an epoch for a place within it, and skips the next
+        trainer.fit_loop._iteration_based_training = lambda: False  # type: ignore[method-assign]
         # the optimizers exist, and their states are not yet loaded
         self.built = {
             "parameter groups": [
@@ -96,8 +98,8 @@ class ExactResume(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         # Lightning 2.6.6 would not tell ReduceLROnPlateau at the end of an epoch that was continued, for it clears this
-        # after that; its setter would make it true wherever there is a max_steps
-        trainer.fit_loop._restarting = False
+        # after that
+        trainer.fit_loop.restarting = False
 
     def _obey_new_arguments(self, trainer: Trainer, saved: dict[str, Any]) -> None:
         for kind, now in self.built.items():
