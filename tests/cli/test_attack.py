@@ -77,7 +77,7 @@ def test_the_weights_are_left_as_they_were(run):
         (["--attack", "visionlab.attacks.pgd.Nothing"], "there is no attack visionlab.attacks.pgd.Nothing"),
         (["--attack", "visionlab.batch.Step"], "visionlab.batch.Step is no attack"),
         (["--eps", "8/255", "--step", "3"], "PGD takes no step; it takes eps, steps"),
-        ([], "PGD: "),
+        ([], "PGD needs --eps"),
         (["--eps"], "expected --KEY VALUE, arguments of the attack, not '--eps'"),
         (["--eps", "8/255", "--images", "0"], "--images must be at least 1, not 0"),
         (["--eps", "8/255", "--name", "../x"], "--name must be the name of a folder, not '../x'"),

@@ -10,12 +10,11 @@ import numpy.typing as npt
 import torch
 import wandb
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import WandbLogger
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from visionlab.callbacks.ema import evaluated_weights
+from visionlab.callbacks.leaving import leave, tell
 from visionlab.pictures.films import save_film, tiles
 from visionlab.pictures.grids import grid
 
@@ -44,7 +43,7 @@ class GeneratedPictures(Callback):
             return
         with generating(trainer, pl_module):
             images = to_uint8(pl_module.generate_numbered(range(IMAGES)))
-        self._leave(trainer, "generated", grid(images, cell=64))
+        leave(trainer, self.folder, "generated", grid(images, cell=64))
         if trainer.state.fn == "fit":
             film = self.folder / "film"
             film.mkdir(parents=True, exist_ok=True)
@@ -62,7 +61,7 @@ class GeneratedPictures(Callback):
         self._draw_ways(trainer, pl_module, "val")
         path = self.folder / "film.gif"
         save_film([Image.open(frame) for frame in frames], path, seconds=10)
-        self._log(trainer, "film", wandb.Video(str(path), format="gif"))
+        tell(trainer, "film", wandb.Video(str(path), format="gif"))
 
     def on_test_end(self, trainer: Trainer, pl_module: Any) -> None:
         if trainer.is_global_zero:
@@ -72,27 +71,14 @@ class GeneratedPictures(Callback):
         with generating(trainer, task):
             ways = task.walk(range(8, 17), 8)
             generated = to_uint8(task.generate_numbered(range(IMAGES)))
-        self._leave(trainer, "interpolations", grid(to_uint8(ways), cell=64))
+        leave(trainer, self.folder, "interpolations", grid(to_uint8(ways), cell=64))
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         real = [data.datasets[split].image(i) for i in range(min(IMAGES, len(data.datasets[split])))]
         rows = -(-len(real) // 8)
         empty = np.full_like(real[0], 255)
         real += [empty] * (8 * rows - len(real))
         both = [image for row in range(rows) for half in (real, generated) for image in half[8 * row : 8 * row + 8]]
-        self._leave(trainer, "real_beside_generated", grid(both, columns=16, cell=64))
-
-    def _leave(self, trainer: Trainer, name: str, picture: Image.Image) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        about = PngInfo()
-        about.add_text("step", str(trainer.global_step))  # for `visionlab sync`
-        picture.save(self.folder / f"{name}.png", pnginfo=about)
-        self._log(trainer, name, wandb.Image(picture))
-
-    def _log(self, trainer: Trainer, name: str, picture: Any) -> None:
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                # not by log_image, which moves W&B's own step
-                logger.experiment.log({f"pictures/{name}": picture, "trainer/global_step": trainer.global_step})
+        leave(trainer, self.folder, "real_beside_generated", grid(both, columns=16, cell=64))
 
 
 @contextmanager

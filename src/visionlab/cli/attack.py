@@ -25,14 +25,14 @@ ATTACKS = {
 }
 
 LOSSES = {
-    "class": ("ClassLoss", "cross-entropy of the class (classifiers)"),
-    "margin": ("ClassLoss", "margin of the class (classifiers)"),
-    "dlr": ("ClassLoss", "difference of logits ratio (classifiers)"),
-    "own": ("OwnLoss", "what the task is trained by"),
-    "vanish": ("Vanish", "objects vanish (detectors)"),
-    "appear": ("Appear", "objects appear (detectors)"),
-    "change_class": ("ChangeClass", "objects are taken for others (detectors)"),
-    "pixels": ("PixelCrossEntropy", "cross-entropy of the pixels (segmentation)"),
+    "class": "cross-entropy of the class (classifiers)",
+    "margin": "margin of the class (classifiers)",
+    "dlr": "difference of logits ratio (classifiers)",
+    "own": "what the task is trained by",
+    "vanish": "objects vanish (detectors)",
+    "appear": "objects appear (detectors)",
+    "change_class": "objects are taken for others (detectors)",
+    "pixels": "cross-entropy of the pixels (segmentation)",
 }
 
 HELP = f"""usage: visionlab attack RUN [--attack NAME] [--eps 8/255] [--KEY VALUE ...] [--curve LIST] [--images N]
@@ -45,7 +45,7 @@ results.json, per_image.csv, audit.txt and attacked.png: images, what was added 
                     or the path of a class (pgd)
   --eps, --KEY      the arguments of the attack: --eps 8/255 --steps 20 --norm l2; budgets count in images of [0, 1]
   --loss NAME       what is raised, if not class for classifiers of one label and own for others:
-                    {(chr(10) + 20 * " ").join(f"{name:<14}{about}" for name, (_, about) in LOSSES.items())}
+                    {(chr(10) + 20 * " ").join(f"{name:<14}{about}" for name, about in LOSSES.items())}
   --curve LIST      attack with these budgets too, as 0,2/255,8/255: curve.csv and curve.png
   --images N        only the first N images
   --audited N       images that the audit tries other attacks on (64)

@@ -1,11 +1,12 @@
 """What ``visionlab attack`` does, once what was asked for is read."""
 
 import csv
+import inspect
 import json
 import math
 import pkgutil
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ from visionlab.tasks.objectives import (
 from visionlab.tasks.under_attack import UnderAttack, attacked
 
 PICTURED = 6
-"""How many images are drawn."""
+"""How many images are drawn: those whose loss rises most."""
 
 OBJECTIVES: dict[str, Objective] = {
     "class": ClassLoss(),
@@ -101,10 +102,8 @@ def attack_run(run: Run, checkpoint: Path, request: Request) -> None:
     under = UnderAttack(request.name, task, attack, objective, data.metrics())
     along = {text: UnderAttack(text, task, one, objective, data.metrics()) for text, one in curve.items()}
     audit = Audit(task, attack, objective, data.metrics, data.monitor, request.audited)
-    first: Any = None
     with torch.no_grad():
         for batch in batches(loaded, split, request.images):
-            first = batch if first is None else first
             for metric in (clean, under, audit, *along.values()):
                 metric.update(None, batch)
     results = {"clean": clean.compute(), request.name: under.compute()}
@@ -116,7 +115,10 @@ def attack_run(run: Run, checkpoint: Path, request: Request) -> None:
     )
     (folder / "audit.txt").write_text(audit.told + "\n")
     write_per_image(folder / "per_image.csv", [clean, under], data.datasets[split])  # type: ignore[index]
-    pictures = {"attacked": draw(task, loaded.class_names, first, attack, objective)}
+    rises = under.records[f"loss_under_{request.name}"] - clean.records["loss_under_clean"]
+    ids = clean.records["ids"][rises.argsort(descending=True, stable=True)[:PICTURED]].tolist()
+    again = batches(loaded, split, request.images)
+    pictures = {"attacked": draw(task, loaded.class_names, again, ids, attack, objective)}
     if along:
         values = {text: scalars(one.compute()) for text, one in along.items()}
         pictures["curve"] = write_curve(folder, attack, curve, values, data.monitor, audit.facts.chance)
@@ -141,10 +143,12 @@ def make_attack(class_path: str, arguments: dict[str, Any]) -> Attack:
         raise ValueError(f"there is no attack {class_path}: {error}") from error
     if not (isinstance(made, type) and issubclass(made, Attack)):
         raise ValueError(f"{class_path} is no attack")
-    known: list[str] = [field.name for field in fields(made)] if is_dataclass(made) else []
+    takes = inspect.signature(made).parameters
     for name in arguments:
-        if name not in known:
-            raise ValueError(f"{made.__name__} takes no {name}; it takes {', '.join(known)}")
+        if name not in takes:
+            raise ValueError(f"{made.__name__} takes no {name}; it takes {', '.join(takes)}")
+    if missing := [name for name, one in takes.items() if one.default is one.empty and name not in arguments]:
+        raise ValueError(f"{made.__name__} needs --{' and --'.join(missing)}")
     try:
         return made(**arguments)
     except TypeError as error:
@@ -225,13 +229,21 @@ def write_curve(
     return budget_curve(numbers, watched, f"{monitor} under {type(attack).__name__}", chance, attack.norm)
 
 
-def draw(task: Task, names: list[str], batch: Any, attack: Attack, objective: Objective) -> Image.Image:
-    """The three panels of the first images."""
-    some = subset(batch, list(range(min(PICTURED, len(batch["ids"])))))
-    moved = attacked(task, some, attack, objective)
-    with torch.no_grad():
-        before, after = task.step(some).predict(), task.step(moved).predict()
-    return three_panels(shown(some["images"], moved["images"], before, after, names), title=titled(attack))
+def draw(
+    task: Task, names: list[str], batches: Iterator[Any], ids: list[int], attack: Attack, objective: Objective
+) -> Image.Image:
+    """The three panels of the images of these ids, in that order."""
+    panels: dict[int, Any] = {}
+    for batch in batches:
+        mine = [i for i, one in enumerate(batch["ids"].tolist()) if one in ids]
+        if len(mine) > 0:
+            some = subset(batch, mine)
+            moved = attacked(task, some, attack, objective)
+            with torch.no_grad():
+                before, after = task.step(some).predict(), task.step(moved).predict()
+            found = shown(some["images"], moved["images"], before, after, names)
+            panels |= zip(some["ids"].tolist(), found, strict=True)
+    return three_panels([panels[one] for one in ids], title=titled(attack))
 
 
 def titled(attack: Attack) -> str:

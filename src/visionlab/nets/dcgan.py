@@ -4,6 +4,8 @@ Adversarial Networks", ICLR, section 3; figure 1 at half of its widths, as it is
 
 from torch import Tensor, nn
 
+from visionlab.nets.normal_start import start_normal
+
 
 class DCGANGenerator(nn.Module):
     """From noise by transposed convolutions, each of which doubles the size, to an image; BatchNorm and ReLU between.
@@ -33,7 +35,7 @@ class DCGANGenerator(nn.Module):
             layers += [nn.ConvTranspose2d(before, before // 2, 4, 2, 1, bias=False), *_norm(before // 2)]
             before //= 2
         self.layers = nn.Sequential(*layers, nn.ConvTranspose2d(before, channels, 4, 2, 1, bias=False))
-        _start(self)
+        start_normal(self)
 
     def forward(self, noise: Tensor) -> Tensor:
         """Generate images of ``(B, latent)`` noise.
@@ -68,7 +70,7 @@ class DCGANDiscriminator(nn.Module):
             layers += [nn.BatchNorm2d(2 * width), nn.LeakyReLU(0.2, inplace=True)]
             width *= 2
         self.layers = nn.Sequential(*layers, nn.Conv2d(width, 1, 4, bias=False))
-        _start(self)
+        start_normal(self)
 
     def forward(self, images: Tensor) -> Tensor:
         """Judge ``(B, channels, image_size, image_size)`` images in [0, 1].
@@ -89,12 +91,3 @@ def _doublings(image_size: int) -> int:
 
 def _norm(channels: int) -> list[nn.Module]:
     return [nn.BatchNorm2d(channels), nn.ReLU(inplace=True)]
-
-
-def _start(net: nn.Module) -> None:
-    """Weights start at a standard deviation of 0.02 (section 4), those of BatchNorm around 1."""
-    for layer in net.modules():
-        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
-            nn.init.normal_(layer.weight, 0.0, 0.02)
-        elif isinstance(layer, nn.BatchNorm2d):
-            nn.init.normal_(layer.weight, 1.0, 0.02)
