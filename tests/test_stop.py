@@ -62,7 +62,7 @@ def test_a_signal_in_a_long_validation_leaves_it_and_continuing_begins_it_again(
     assert_same_end(straight[1], run.folder)
 
 
-@pytest.mark.parametrize("kind", ["plateau", "twice an epoch"])
+@pytest.mark.parametrize("kind", [pytest.param("plateau", marks=pytest.mark.slow), "twice an epoch"])
 def test_what_follows_a_repeated_validation_is_exact_too(recipe, kind):
     scheduler = "{class_path: torch.optim.lr_scheduler.ReduceLROnPlateau, init_args: {patience: 0, mode: max}}"
     words = {
@@ -98,7 +98,7 @@ def test_sigterm_to_either_process_saves_and_ends_both(recipe, straight, rank):
     assert_same_end(straight[2], "runs/tiny/0")
 
 
-@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("rank", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_signal_to_one_process_in_its_validation_ends_both(recipe, straight, rank):
     signalled = callback("SignalInValidation", epoch=0, number=int(signal.SIGUSR1), rank=rank)
     assert in_processes(lambda: fit(recipe, *TWO, *signalled), 2) == [128 + signal.SIGUSR1] * 2

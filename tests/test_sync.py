@@ -77,6 +77,7 @@ def offline(interrupted):
     return Path("sent/tiny/0")
 
 
+@pytest.mark.slow
 def test_it_is_one_run_equal_to_an_uninterrupted_online_one(recipe, offline, capfd):
     with WandbServer() as server:
         assert fit(recipe, environment=server.environment) == 0

@@ -123,6 +123,7 @@ def test_the_net_is_rebuilt_with_its_losses(run):
     assert torch.equal(found["mask"], logits[0].argmax(0).byte())
 
 
+@pytest.mark.slow
 def test_weights_and_biases_gets_the_masks(twins):
     words = ["--trainer.logger", "true", "--trainer.max_epochs", "1"]
     assert wait_for(in_child(lambda: fit(twins("camvid", 12), Path(), *words)), 120) == 0
