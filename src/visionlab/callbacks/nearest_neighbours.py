@@ -3,12 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-import wandb
 from lightning import Callback, Trainer
-from lightning.pytorch.loggers import WandbLogger
-from PIL.PngImagePlugin import PngInfo
 
 from visionlab.callbacks.generated_pictures import generating, to_uint8
+from visionlab.callbacks.leaving import leave
 from visionlab.pictures.neighbours import neighbours
 
 PAIRS = 24
@@ -43,11 +41,4 @@ class NearestNeighbours(Callback):
         train = data.dataset("train", augmented=False)
         nearest = [train.image(i) for i in metric.neighbours["nearest"][order].tolist()]
         picture = neighbours(generated, nearest, metric.neighbours["distance"][order].tolist(), PAIRS)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        about = PngInfo()
-        about.add_text("step", str(trainer.global_step))  # for `visionlab sync`
-        picture.save(self.folder / "nearest_neighbours.png", pnginfo=about)
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                shown = {"pictures/nearest_neighbours": wandb.Image(picture)}
-                logger.experiment.log({**shown, "trainer/global_step": trainer.global_step})
+        leave(trainer, self.folder, "nearest_neighbours", picture)

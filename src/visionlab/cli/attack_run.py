@@ -243,6 +243,8 @@ def draw(
                 before, after = task.step(some).predict(), task.step(moved).predict()
             found = shown(some["images"], moved["images"], before, after, names)
             panels |= zip(some["ids"].tolist(), found, strict=True)
+        if len(panels) == len(ids):
+            break
     return three_panels([panels[one] for one in ids], title=titled(attack))
 
 

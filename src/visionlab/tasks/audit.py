@@ -64,7 +64,6 @@ class Audit(Metric):
         attacks: dict[str, Attack | None] = {"clean": None, "attack": attack}
         if isinstance(attack, Bounded):
             attacks["one_step"] = FGSM(attack.eps, norm=attack.norm)
-
             attacks["black_box"] = Square(attack.eps, norm=attack.norm, queries=queries)
             attacks["huge_budget"] = with_budget(attack, HUGE[attack.norm])
         raised = dict.fromkeys(attacks, objective)
