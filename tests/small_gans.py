@@ -3,6 +3,7 @@
 import os
 import signal
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -86,3 +87,13 @@ class SmallDigits(MemoryDataModule):
         images = (digits.images[:200, :, :, None] * 255 / 16).round().astype(np.uint8)
         part = slice(0, 160) if split == "train" else slice(160, 200)
         return images[part], digits.target[:200][part].astype(np.int64)
+
+
+class DigitsByLoss(SmallDigits):
+    """The same, whose best weights are those of the least or the greatest validation loss."""
+
+    monitor = "loss"
+
+    def __init__(self, mode: Literal["max", "min"], batch_size: int = 16) -> None:
+        super().__init__(batch_size)
+        self.mode = mode

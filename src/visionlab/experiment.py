@@ -228,14 +228,10 @@ class Experiment(LightningCLI):
         ]
         loggers: list[Logger] = []
         if record:
-            judges = [one for one in (self.model.scores, self.model) if one is not None and one.monitor is not None]
-            judge = [*judges, self.datamodule][0]
-            self.checkpoints = Checkpoints(
-                folder / "checkpoints",
-                f"val/{self.model.best_by}{judge.monitor}",
-                judge.mode,
-                self.config["save_every_n_steps"],
-            )
+            judge = self.datamodule if self.model.scores is None else self.model.scores
+            monitor = None if judge.monitor is None else f"val/{self.model.best_by}{judge.monitor}"
+            every_n_steps = self.config["save_every_n_steps"]
+            self.checkpoints = Checkpoints(folder / "checkpoints", monitor, judge.mode, every_n_steps)
             stop = StopOnSignal(self.checkpoints, request or StopRequest())
             if isinstance(self.model, Generation):
                 callbacks.append(GANAlarms(folder / "checkpoints"))

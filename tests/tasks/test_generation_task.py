@@ -170,3 +170,11 @@ def test_a_run_leaves_pictures_a_film_and_a_generator_to_predict_with(capfd):
     }.items():
         assert predict(*words) == 2
         assert message in capfd.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_without_scores_the_newest_weights_are_the_best_whatever_the_data_goes_by(mode):
+    data = ["--data", "small_gans.DigitsByLoss", "--data.init_args.mode", mode]
+    assert fit_in_child(*data) == 0
+    kept = [torch.load(f"runs/gan/0/checkpoints/{name}.ckpt", weights_only=True) for name in ("best", "last")]
+    assert kept[0]["global_step"] == kept[1]["global_step"] == 24

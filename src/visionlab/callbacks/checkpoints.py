@@ -84,7 +84,7 @@ class Checkpoints(Checkpoint):
 
     Args:
         folder: where to keep them.
-        monitor: the logged name of the metric.
+        monitor: the logged name of the metric; None where the newest weights are the best.
         mode: whether more or less of it is better.
         every_n_steps: how often to save within an epoch, in optimizer steps; None for not at all.
 
@@ -93,7 +93,7 @@ class Checkpoints(Checkpoint):
     """
 
     def __init__(
-        self, folder: Path, monitor: str, mode: Literal["max", "min"], every_n_steps: int | None = None
+        self, folder: Path, monitor: str | None, mode: Literal["max", "min"], every_n_steps: int | None = None
     ) -> None:
         if every_n_steps is not None and every_n_steps < 1:
             raise ValueError(f"every_n_steps must be at least 1, not {every_n_steps}")
@@ -162,7 +162,7 @@ class Checkpoints(Checkpoint):
 
     def _is_best(self, trainer: Trainer) -> bool:
         """Whether the weights are the best so far, the later of equals; without validation, the newest are."""
-        value = trainer.callback_metrics.get(self.monitor)
+        value = None if self.monitor is None else trainer.callback_metrics.get(self.monitor)
         if value is None:
             return True
         sign = 1 if self.mode == "max" else -1

@@ -44,7 +44,8 @@ class Scores(Protocol):
 
     Attributes:
         samples: how many images are generated for one evaluation; None for as many as the split has.
-        monitor: the metric that says which weights are best, as ``<protocol>/<metric>``; None where none does.
+        monitor: the metric that says which weights are best, as ``<protocol>/<metric>``; None where none does, and the
+            newest are taken.
         mode: whether more or less of it is better.
     """
 
@@ -72,10 +73,7 @@ class AnyTask(LightningModule, ABC):
         scores: makes the metrics; None for the official ones of the data set.
 
     Attributes:
-        monitor: the metric that says which weights are best, as ``<protocol>/<metric>``, where the task rather than the
-            data set says so; that of ``scores`` wins.
-        mode: whether more or less of it is better.
-        scores: as given.
+        scores: as given; they rather than the data set then say which weights are best.
         records: what the last evaluation kept about each image, by name, ``(N, ...)``, in the order of ``ids``.
         found: the objects that the metrics of the last evaluation were given, on all processes, by protocol, the places
             of their images in the order of ``records``; empty in training, which keeps them for no one.
@@ -89,8 +87,6 @@ class AnyTask(LightningModule, ABC):
     """
 
     ragged = False
-    monitor: str | None = None
-    mode: Literal["max", "min"] = "max"
     needs_gradients = False
     best_by = ""
 

@@ -12,7 +12,7 @@ from visionlab.batch import GenerationPredictions, Step, UnpairedBatch, to_unit
 from visionlab.losses.adversarial import AdversarialLoss, by_image
 from visionlab.processes import gather
 from visionlab.tasks.base import LRSchedule
-from visionlab.tasks.gan import GAN
+from visionlab.tasks.gan import GAN, NoScores
 from visionlab.tasks.image_pool import ImagePool
 
 
@@ -55,8 +55,6 @@ class CycleGAN(GAN):
         lr_schedulers: learning-rate schedulers of all, if any.
     """
 
-    monitor = "nothing"
-
     def __init__(
         self,
         num_classes: int,
@@ -77,6 +75,7 @@ class CycleGAN(GAN):
             optimizer,
             discriminator_optimizer,
             lr_schedulers,
+            scores=NoScores(),
         )
         if cycle_weight < 0 or identity_weight < 0:
             raise ValueError(

@@ -1,29 +1,16 @@
 """Image generation: from noise, and labels if wanted, to images like those of a data set."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torchmetrics import Metric
 
 from visionlab.batch import PADDING, ClassificationBatch, GenerationPredictions, Step
 from visionlab.losses.adversarial import AdversarialLoss, Penalty, by_image
 from visionlab.tasks.base import LRSchedule, Scores
-from visionlab.tasks.gan import GAN
-
-
-class NoScores:
-    """Generated images are not measured: the official metrics of a data set judge something else."""
-
-    samples: int | None = None
-    monitor: str | None = None
-    mode: Literal["max", "min"] = "min"
-
-    def __call__(self, data: Any) -> dict[str, Metric]:
-        return {}
+from visionlab.tasks.gan import GAN, NoScores
 
 
 class Generation(GAN):
