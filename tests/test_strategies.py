@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch.strategies import FSDPStrategy
 
 from conftest import in_child, in_processes, wait_for
 from visionlab.cli import main
 from visionlab.load import load
 from visionlab.run import is_whole
+from visionlab.strategies import keep_single_files
 
 SHARED = ["--trainer.devices", "2", "--data.init_args.batch_size", "8"]
 
@@ -53,6 +55,27 @@ def test_parameters_that_are_shared_out_train_are_saved_continued_and_tested(rec
 def one_process():
     best = "runs/tiny/0/checkpoints/best.ckpt"
     return ["--ckpt_path", best, "--trainer.strategy", "auto", "--trainer.devices", "1", "--trainer.logger", "false"]
+
+
+def test_parameters_that_are_shared_out_are_not_averaged(recipe, capfd):
+    sharded = [*SHARED, "--trainer.strategy", "lightning.pytorch.strategies.ModelParallelStrategy"]
+    sharded += ["--trainer.strategy.data_parallel_size", "2", "--trainer.strategy.tensor_parallel_size", "1"]
+    average = ["--trainer.callbacks+", "visionlab.callbacks.ema.EMA"]
+    assert in_processes(lambda: fit(recipe, *sharded, *average), 2) == [2, 2]
+    assert "EMA averages whole weights, which this strategy shares out" in capfd.readouterr().err
+
+
+def test_fsdp_runs_no_code_of_a_checkpoint():
+    class Harm:
+        def __reduce__(self):
+            return Path.touch, (Path("harmed"),)
+
+    torch.save({"state_dict": {}, "harm": Harm()}, "evil.ckpt")
+    strategy = FSDPStrategy(state_dict_type="full")
+    keep_single_files(strategy)
+    with pytest.raises(ValueError, match=r"evil\.ckpt is damaged, or holds more than tensors"):
+        strategy.load_checkpoint("evil.ckpt")
+    assert not Path("harmed").exists()
 
 
 @pytest.mark.slow

@@ -20,7 +20,6 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy, Strategy
 
 from visionlab.callbacks.checkpoints import AtomicCheckpointIO, Checkpoints
 from visionlab.callbacks.ema import EMA
@@ -45,6 +44,7 @@ from visionlab.processes import is_first
 from visionlab.run import Run
 from visionlab.signals import StopRequest
 from visionlab.slurm import check_tasks
+from visionlab.strategies import keep_single_files
 from visionlab.tasks.base import AnyTask
 from visionlab.tasks.generation import Generation
 
@@ -261,7 +261,7 @@ class Experiment(LightningCLI):
         except (MisconfigurationException, TypeError) as error:
             # a device that is not there, arguments that exclude each other
             raise ValueError(f"trainer: {error}") from error
-        _keep_single_files(self.trainer.strategy)
+        keep_single_files(self.trainer.strategy)
         check_tasks(self.trainer.num_devices, self.trainer.num_nodes)
         if self.trainer.world_size > 1:
             if isinstance(config["strategy"], str):
@@ -291,18 +291,3 @@ class Experiment(LightningCLI):
             return []
         name = f"{run.folder.parent.name}/{run.folder.name}"
         return [open_wandb(run.folder, run.info["wandb_id"], name, self.resolved)]
-
-
-def _keep_single_files(strategy: Strategy) -> None:
-    """Make checkpoints single files, which are put in place at once, are checked, and run no code when they are read.
-    Sharded ones are folders of pickles.
-
-    Raises:
-        ValueError: if the strategy knows no others.
-    """
-    if isinstance(strategy, ModelParallelStrategy):
-        strategy._save_distributed_checkpoint = False
-    elif isinstance(strategy, FSDPStrategy) and strategy._state_dict_type != "full":
-        raise ValueError("trainer.strategy: sharded checkpoints cannot be checked; give state_dict_type: full")
-    elif isinstance(strategy, DeepSpeedStrategy):
-        raise ValueError("trainer.strategy: DeepSpeed's checkpoints are folders of pickles; use fsdp instead")

@@ -25,7 +25,7 @@ def task_of(net):
 
 def test_the_average_is_that_of_every_update_and_whole_numbers_are_copied():
     task, ema = task_of(nn.BatchNorm1d(1)), EMA(decay=0.5, every_n_steps=2)
-    trainer = SimpleNamespace(global_step=0, callbacks=[ema])
+    trainer = SimpleNamespace(global_step=0, callbacks=[ema], strategy=None)
     ema.setup(trainer, task, "fit")
     ema.on_train_start(trainer, task)
     mean, expected = 1.0, 1.0  # BatchNorm's weight starts at 1

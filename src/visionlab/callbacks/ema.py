@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import torch
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy
 from lightning_utilities.core.rank_zero import rank_zero_warn
 from torch import nn
 
@@ -41,6 +42,8 @@ class EMA(Callback):
         self.lent: nn.Module | None = None
 
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
+        if isinstance(trainer.strategy, ModelParallelStrategy | FSDPStrategy):
+            raise ValueError("EMA averages whole weights, which this strategy shares out among processes: use ddp")
         if self.net is None:
             self.net = copy.deepcopy(pl_module.net).eval().requires_grad_(False)
 
