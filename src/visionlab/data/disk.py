@@ -44,7 +44,7 @@ class DiskDataset:
         group_by_aspect_ratio: whether training batches are to be of images of alike aspect ratios.
 
     Raises:
-        ValueError: if they are to be, and the records do not know the sizes of the images.
+        ValueError: if images are to be grouped, and the records do not know their sizes.
     """
 
     def __init__(
@@ -88,20 +88,12 @@ class DiskDataset:
         """
         ids = keys.indices.copy()
         ids[len(ids) - keys.padded :] = PADDING
-        samples, skipped = [], []
-        for at, (index, seed) in enumerate(
-            zip(keys.indices.tolist(), sample_seeds(self.seed, keys).tolist(), strict=True)
-        ):
-            try:
-                sample = self.sample(index)
-            except (ValueError, OSError) as error:
-                if self.on_bad_sample == "raise":
-                    raise
-                warnings.warn(f"skipped {self.name(index)}: {error}", stacklevel=2)
-                skipped.append(index)
-                ids[at] = PADDING
-                sample = self._next_good(index)
-            samples.append(sample if self.transform is None else self.transform(sample, seed))
+        seeds = sample_seeds(self.seed, keys).tolist()
+        skipped: list[int] = []
+        samples = [
+            self._augmented(index, seed, skipped) for index, seed in zip(keys.indices.tolist(), seeds, strict=True)
+        ]
+        ids[np.isin(keys.indices, skipped)] = PADDING
         batch = self.collate(samples, ids)
         return (
             batch if self.on_bad_sample == "raise" else {**batch, "skipped": torch.tensor(skipped, dtype=torch.int64)}
@@ -136,7 +128,20 @@ class DiskDataset:
         """What the data set itself calls the image at ``index``."""
         return self.records.name(index)
 
-    def _next_good(self, index: int) -> Sample:
+    def _augmented(self, index: int, seed: int, skipped: list[int]) -> Sample:
+        """The sample at ``index``, transformed. Positions that cannot be read are added to ``skipped``."""
+        sample = self._readable(index, skipped)
+        return sample if self.transform is None else self.transform(sample, seed)
+
+    def _readable(self, index: int, skipped: list[int]) -> Sample:
+        """The sample at ``index``; if that cannot be read and may be skipped, the next good one."""
+        try:
+            return self.sample(index)
+        except (ValueError, OSError) as error:
+            if self.on_bad_sample == "raise":
+                raise
+            warnings.warn(f"skipped {self.name(index)}: {error}", stacklevel=2)
+        skipped.append(index)
         for further in range(1, len(self)):
             try:
                 return self.sample((index + further) % len(self))
