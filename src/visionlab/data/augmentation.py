@@ -11,6 +11,9 @@ from numpy.lib.stride_tricks import sliding_window_view
 from visionlab.data.sample import Sample
 from visionlab.data.sampling import mix
 
+MEAN_COLOUR = (124, 116, 104)
+"""ImageNet's, in [0, 255], which becomes about 0 in most nets: what images are filled up with."""
+
 
 class Augmentation(ABC):
     """What is done to a training batch. The result for an image depends on its pixels and its seed alone."""

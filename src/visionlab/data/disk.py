@@ -14,6 +14,7 @@ from visionlab.batch import PADDING
 from visionlab.data.augmentation import Transform
 from visionlab.data.base import DataModule, Split, run_seed
 from visionlab.data.images import read_image
+from visionlab.data.mosaic import Mosaic
 from visionlab.data.prepared import Prepared
 from visionlab.data.sample import Records, Sample, SizedRecords
 from visionlab.data.sampling import Keys, sample_seeds
@@ -35,16 +36,17 @@ class DiskDataset:
         records: where the images are, and what is known about them.
         collate: makes batches in the form that the task wants.
         transform: what is done to each sample, if anything.
-        seed: of the transform.
+        seed: of the transform and the mosaic.
         on_bad_sample: what becomes of an image that cannot be read, or whose annotations cannot: an error, or the next
             good image of the split takes its place in the batch, under the id of padding, so that there are as many
             batches as there would be. A batch then has an entry ``skipped``, ``(n,)`` ``int64``: the positions of the
             images that were left out.
         prepared: the images, made smaller, to be used in place of their files, which are then not read.
         group_by_aspect_ratio: whether training batches are to be of images of alike aspect ratios.
+        mosaic: puts each sample together with three others, before the transform, if anything does.
 
     Raises:
-        ValueError: if they are to be, and the records do not know the sizes of the images.
+        ValueError: if images are to be grouped, and the records do not know their sizes.
     """
 
     def __init__(
@@ -56,10 +58,11 @@ class DiskDataset:
         on_bad_sample: BadSample = "raise",
         prepared: Prepared | None = None,
         group_by_aspect_ratio: bool = False,
+        mosaic: Mosaic | None = None,
     ) -> None:
         self.records, self.collate, self.transform = records, collate, transform
         self.seed, self.on_bad_sample, self.prepared = seed, on_bad_sample, prepared
-        self.group_by_aspect_ratio = group_by_aspect_ratio
+        self.group_by_aspect_ratio, self.mosaic = group_by_aspect_ratio, mosaic
         if group_by_aspect_ratio and not isinstance(records, SizedRecords):
             raise ValueError(
                 f"group_by_aspect_ratio: the sizes of the images in {records.path(0).parent} are not known before each "
@@ -88,20 +91,12 @@ class DiskDataset:
         """
         ids = keys.indices.copy()
         ids[len(ids) - keys.padded :] = PADDING
-        samples, skipped = [], []
-        for at, (index, seed) in enumerate(
-            zip(keys.indices.tolist(), sample_seeds(self.seed, keys).tolist(), strict=True)
-        ):
-            try:
-                sample = self.sample(index)
-            except (ValueError, OSError) as error:
-                if self.on_bad_sample == "raise":
-                    raise
-                warnings.warn(f"skipped {self.name(index)}: {error}", stacklevel=2)
-                skipped.append(index)
-                ids[at] = PADDING
-                sample = self._next_good(index)
-            samples.append(sample if self.transform is None else self.transform(sample, seed))
+        seeds = sample_seeds(self.seed, keys).tolist()
+        skipped: list[int] = []
+        samples = [
+            self._augmented(index, seed, skipped) for index, seed in zip(keys.indices.tolist(), seeds, strict=True)
+        ]
+        ids[np.isin(keys.indices, skipped)] = PADDING
         batch = self.collate(samples, ids)
         return (
             batch if self.on_bad_sample == "raise" else {**batch, "skipped": torch.tensor(skipped, dtype=torch.int64)}
@@ -136,7 +131,22 @@ class DiskDataset:
         """What the data set itself calls the image at ``index``."""
         return self.records.name(index)
 
-    def _next_good(self, index: int) -> Sample:
+    def _augmented(self, index: int, seed: int, skipped: list[int]) -> Sample:
+        """The sample at ``index``, transformed. Positions that cannot be read are added to ``skipped``."""
+        sample = self._readable(index, skipped)
+        if self.mosaic is not None and (others := self.mosaic.others(index, len(self), seed)):
+            sample = self.mosaic([sample, *(self._readable(other, skipped) for other in others)], seed)
+        return sample if self.transform is None else self.transform(sample, seed)
+
+    def _readable(self, index: int, skipped: list[int]) -> Sample:
+        """The sample at ``index``; if that cannot be read and may be skipped, the next good one."""
+        try:
+            return self.sample(index)
+        except (ValueError, OSError) as error:
+            if self.on_bad_sample == "raise":
+                raise
+            warnings.warn(f"skipped {self.name(index)}: {error}", stacklevel=2)
+        skipped.append(index)
         for further in range(1, len(self)):
             try:
                 return self.sample((index + further) % len(self))
@@ -162,6 +172,11 @@ class DiskDataModule(DataModule):
             files themselves.
         group_by_aspect_ratio: whether training batches are of images of alike aspect ratios, which detectors pad less;
             for data sets that know the sizes of their images.
+        mosaic: puts each training image together with three others, before ``train_transform``, if anything does; for
+            data without labels of whole images.
+
+    Raises:
+        ValueError: if images are to be grouped by aspect ratio and put together, after which all are square.
     """
 
     train_collate: Collate
@@ -179,6 +194,7 @@ class DiskDataModule(DataModule):
         max_skipped: int = 100,
         prepared: str | None = None,
         group_by_aspect_ratio: bool = False,
+        mosaic: Mosaic | None = None,
     ) -> None:
         super().__init__(batch_size, eval_batch_size, num_workers)
         self.root = Path(root)
@@ -186,7 +202,9 @@ class DiskDataModule(DataModule):
         self.on_bad_sample: BadSample = on_bad_sample
         self.max_skipped = max_skipped
         self.prepared = None if prepared is None else Path(prepared)
-        self.group_by_aspect_ratio = group_by_aspect_ratio
+        if group_by_aspect_ratio and mosaic is not None:
+            raise ValueError("mosaic makes images square: leave group_by_aspect_ratio out, or mosaic")
+        self.group_by_aspect_ratio, self.mosaic = group_by_aspect_ratio, mosaic
 
     @abstractmethod
     def records(self, split: Split) -> Records:
@@ -208,6 +226,7 @@ class DiskDataModule(DataModule):
             self.on_bad_sample,
             None if self.prepared is None else Prepared(self.prepared / split, records),
             train and self.group_by_aspect_ratio,
+            self.mosaic if train else None,
         )
 
     def read(self, path: Path) -> npt.NDArray[np.uint8]:

@@ -16,12 +16,9 @@ transform: detectors and segmenters resize inside, and back.
 import albumentations
 import cv2
 
-from visionlab.data.augmentation import Transform
+from visionlab.data.augmentation import MEAN_COLOUR, Transform
 from visionlab.data.crops import RandomIoUCrop, ZoomOut
 from visionlab.data.transforms import SampleAlbumentations
-
-_MEAN = (124, 116, 104)
-"""ImageNet's mean colour, in [0, 255], which becomes about 0 in most nets."""
 
 _NEAREST = cv2.INTER_NEAREST_EXACT
 """The pixel whose centre is nearest; INTER_NEAREST takes one up to half a pixel beside."""
@@ -107,7 +104,9 @@ def dense_train(
             albumentations.RandomScale(
                 (low - 1, high - 1), mask_interpolation=_NEAREST, area_for_downscale="image", p=1
             ),
-            albumentations.RandomCrop(size, size, pad_if_needed=True, fill=_MEAN, fill_mask=255, pad_position="random"),
+            albumentations.RandomCrop(
+                size, size, pad_if_needed=True, fill=MEAN_COLOUR, fill_mask=255, pad_position="random"
+            ),
             albumentations.HorizontalFlip(p=flip),
             *(photometric_distortion(photometric) if photometric > 0 else []),
         ]
@@ -142,7 +141,9 @@ def large_scale_jitter(
     """
     longest = list(range(max(1, round(scale[0] * size)), round(scale[1] * size) + 1))
     resize = albumentations.LongestMaxSize(longest, mask_interpolation=_NEAREST, area_for_downscale="image")
-    crop = albumentations.RandomCrop(size, size, pad_if_needed=True, fill=_MEAN, fill_mask=255, pad_position="top_left")
+    crop = albumentations.RandomCrop(
+        size, size, pad_if_needed=True, fill=MEAN_COLOUR, fill_mask=255, pad_position="top_left"
+    )
     return SampleAlbumentations([resize, crop, albumentations.HorizontalFlip(p=flip)], flip_pairs)
 
 
@@ -156,7 +157,7 @@ def ssd_train(flip: float = 0.5) -> Transform:
     return SampleAlbumentations(
         [
             *photometric_distortion(),
-            ZoomOut(fill=_MEAN),
+            ZoomOut(fill=MEAN_COLOUR),
             RandomIoUCrop(),
             albumentations.HorizontalFlip(p=flip),
         ]
