@@ -313,6 +313,8 @@ def test_the_root_may_be_any_of_the_folders(twin, part):
 def test_one_year_does_not_pass_for_another(twin):
     with pytest.raises(FileNotFoundError, match="VOC2012 is missing"):
         open_boxes(twin / "VOCdevkit" / "VOC2007", sets("2012/train"))
+    with pytest.raises(FileNotFoundError, match="there is 2007 and 2012: name its sets, such as 2007/val"):
+        open_boxes(twin, sets("2008/train"))
 
 
 def test_nor_does_it_through_a_link_or_from_inside(twin, monkeypatch):
@@ -320,7 +322,7 @@ def test_nor_does_it_through_a_link_or_from_inside(twin, monkeypatch):
     Path("pascal").symlink_to(folder)
     Path("VOC2010").symlink_to(folder)
     findings = {name: check(Path(name)) for name in ("pascal", "VOC2010")}
-    assert [list(one.images)[0][:4] for one in findings.values()] == ["2012", "2010"]  # a link may be named, too
+    assert [next(iter(one.images))[:4] for one in findings.values()] == ["2012", "2010"]  # a link may be named, too
     assert findings["pascal"].errors == []
     assert open_boxes(Path("pascal"), sets("2012/train")).path(0).is_file()
     monkeypatch.chdir(folder)

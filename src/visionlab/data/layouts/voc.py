@@ -162,10 +162,18 @@ def year_folder(root: Path, year: int) -> Path:
     Raises:
         FileNotFoundError: if there is none; the message says how to get it.
     """
+    if folder := _find_year(root, year):
+        return folder
+    others = [str(other) for other in YEARS if _find_year(root, other)]
+    instead = f"; there is {' and '.join(others)}: name its sets, such as {others[0]}/val" if others else ""
+    raise FileNotFoundError(f"{root / 'VOCdevkit' / f'VOC{year}'} is missing: {how_to_get(root, year)}{instead}")
+
+
+def _find_year(root: Path, year: int) -> Path | None:
     for folder in (root / "VOCdevkit" / f"VOC{year}", root / f"VOC{year}", root):
         if (folder / "JPEGImages").is_dir() and named_year(folder) in (None, year):
             return folder
-    raise FileNotFoundError(f"{root / 'VOCdevkit' / f'VOC{year}'} is missing: {how_to_get(root, year)}")
+    return None
 
 
 def named_year(folder: Path) -> int | None:
