@@ -144,6 +144,7 @@ ATTACKS: Attacks = [
     ("openimages", planted("deep", "annotations/bbox_labels_600_hierarchy.json", '{"Subcategory":[' * 200_000)),
     ("coco", no_images("train2017/*.jpg")),
     *(("coco", in_place_of(INSTANCES, spoil)) for spoil in NO_FILES),
+    *(("coco_format", in_place_of("annotations/train.json", spoil)) for spoil in NO_FILES),
     ("coco", planted("deep", INSTANCES, '{"images":' + "[" * 5_000_000)),
     ("coco", planted("huge", INSTANCES, '{"images":[{"id":' + "9" * 5_000_000 + "}]}")),
     ("coco", changed("upwards", first_image(file_name="../../outside/secret.jpg"))),

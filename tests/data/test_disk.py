@@ -13,7 +13,7 @@ from visionlab.data import collate
 from visionlab.data.augmentation import Transform
 from visionlab.data.base import Split
 from visionlab.data.disk import DiskDataModule, DiskDataset
-from visionlab.data.prepared import Prepared, prepare
+from visionlab.data.prepared import prepare
 from visionlab.data.sample import Annotations
 from visionlab.data.sampling import EvalBatches, Keys, Loader
 from visionlab.metrics.classification import SingleLabel
@@ -224,8 +224,11 @@ def test_prepared_images_do_not_serve_boxes(folder):
         def annotations(self, index):
             return {"objects": {"boxes": np.zeros((0, 4)), "labels": np.zeros(0, np.int64)}}
 
-    records = Boxed(folder, 6)
-    prepare(records, Path("small"), short_side=2)
-    dataset = DiskDataset(records, collate.detection, prepared=Prepared(Path("small"), records))
+    class BoxedData(NumberedData):
+        def records(self, split):
+            return Boxed(folder, 6)
+
+    data = BoxedData(str(folder), batch_size=2, prepared="small")
+    prepare(data.records("train"), Path("small/train"), short_side=2)
     with pytest.raises(ValueError, match="boxes and masks do not fit"):
-        dataset.sample(0)
+        data.setup("fit")

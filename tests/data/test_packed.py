@@ -1,11 +1,17 @@
+import errno
+import fcntl
 import os
 import pickle
+import signal
+import stat
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from conftest import in_child, wait_for
+from visionlab.cli import main
 from visionlab.data.packed import Arrays, offsets_of, open_index, save, save_strings
 
 
@@ -70,15 +76,40 @@ def test_an_index_whose_building_fails_is_not_kept(tmp_path):
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-def test_of_two_processes_that_build_at_once_both_see_a_whole_index(tmp_path):
+def test_of_two_processes_that_want_an_index_at_once_one_builds_it(tmp_path):
+    source = tmp_path / "source.txt"
+    source.write_text("one")
+
+    def build(folder: Path) -> None:
+        with (tmp_path / "built").open("a") as file:
+            file.write("once\n")
+        while len(list(tmp_path.glob("began*"))) < 2:
+            os.sched_yield()
+        time.sleep(0.3)  # time enough for the other to come
+        save(folder, a=np.arange(1000))
+
+    def child() -> int:
+        (tmp_path / f"began{os.getpid()}").touch()
+        return 0 if open_index("test-1", [source], build)["a"].sum() == 499_500 else 1
+
+    assert [wait_for(child) for child in [in_child(child), in_child(child)]] == [0, 0]
+    assert (tmp_path / "built").read_text() == "once\n"
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+def test_without_locks_two_processes_build_at_once_and_both_see_a_whole_index(tmp_path, monkeypatch):
+    def no_locks(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "lockf", no_locks)
     source = tmp_path / "source.txt"
     source.write_text("one")
 
     def build(folder: Path) -> None:
         save(folder, a=np.arange(1000))
-        while len(list(folder.parent.iterdir())) < 2 and not (tmp_path / "both").exists():
-            os.sched_yield()  # until the other has begun
-        (tmp_path / "both").touch()
+        (tmp_path / f"began{os.getpid()}").touch()
+        while len(list(tmp_path.glob("began*"))) < 2:
+            os.sched_yield()
         save(folder, b=np.arange(1000))
 
     def child() -> int:
@@ -87,6 +118,61 @@ def test_of_two_processes_that_build_at_once_both_see_a_whole_index(tmp_path):
 
     assert [wait_for(child) for child in [in_child(child), in_child(child)]] == [0, 0]
     assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+def test_a_builder_that_is_killed_blocks_nobody_and_its_remains_go(tmp_path):
+    source, cache = tmp_path / "source.txt", tmp_path / "cache"
+    source.write_text("one")
+
+    def killed() -> int:
+        open_index("test-1", [source], lambda folder: os.kill(os.getpid(), signal.SIGKILL))
+        return 0
+
+    assert wait_for(in_child(killed)) == -signal.SIGKILL
+    remains = list(cache.iterdir())
+    assert len(remains) == 2  # what it was building, and its lock
+    for path in remains:
+        os.utime(path, (0, time.time() - 25 * 60 * 60))
+    fresh = cache / ".building-by-another-process"
+    fresh.mkdir()
+    index = open_index("test-1", [source], lambda folder: save(folder, a=np.arange(3)))
+    assert sorted(cache.iterdir()) == [fresh, index.folder]
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o755), (0o077, 0o700)])
+def test_an_index_is_open_to_whom_the_umask_says(tmp_path, mask, mode):
+    (tmp_path / "source").touch()
+    before = os.umask(mask)
+    try:
+        index = open_index("test-1", [tmp_path / "source"], lambda folder: save(folder, a=np.arange(3)))
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(index.folder.stat().st_mode) == mode
+
+
+def test_an_index_that_another_user_keeps_closed_is_an_error_that_says_what_to_do(tmp_path, monkeypatch):
+    def closed(path, **_):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(np, "load", closed)  # root may read all files
+    with pytest.raises(PermissionError, match=r"a\.npy may not be read.*set VISIONLAB_CACHE to a folder of your own"):
+        Arrays(tmp_path)["a"]
+
+
+def test_a_user_without_a_home_is_told_what_to_set(tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv("VISIONLAB_CACHE")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", homeless)
+    (tmp_path / "data" / "camvid").mkdir(parents=True)
+    assert main(["data", "make", "camvid"]) == 0
+    assert main(["data", "show", "camvid"]) == 2
+    err = capsys.readouterr().err
+    assert "this user has no home to keep indices in: set VISIONLAB_CACHE to a folder" in err
+    assert len(err.splitlines()) == 1
 
 
 def test_a_cache_that_cannot_be_written_is_an_error_that_says_what_to_do(tmp_path, monkeypatch):

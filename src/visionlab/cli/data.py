@@ -6,6 +6,7 @@ A data set is known by its card, a YAML file in ``visionlab/data/cards`` named l
 
 import argparse
 import difflib
+import inspect
 import json
 import pkgutil
 from dataclasses import dataclass
@@ -14,7 +15,17 @@ from typing import Any
 
 import yaml
 
+from visionlab.mistakes import nearest
+
 CARDS = Path(__file__).parents[1] / "data" / "cards"
+
+
+EXAMPLES = {
+    "check": "--set train_images=images --set train_annotations=train.json",
+    "show": "--set year=2014",
+    "prepare": "--set year=2014",
+}
+"""Of ``--set``, for help."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +45,8 @@ class Card:
         layout: the tree of files below the root.
         get: how to get the data set.
         data: class paths for a recipe, one a task.
-        check: the dotted path of a function of the root that gives :class:`visionlab.data.layouts.findings.Findings`.
+        check: the dotted path of a function of the root that gives :class:`visionlab.data.layouts.findings.Findings`;
+            further arguments are words that ``--set`` gives.
         make: of a function of the root, the number of training images and a seed, which writes a twin; None without.
         download: of a function of the root, which gets the publisher's files; None without.
     """
@@ -121,6 +133,16 @@ def _parser() -> argparse.ArgumentParser:
             sub.add_argument(
                 "--as", dest="ending", metavar="TASK", help="such as detection (default: what `data info` names first)"
             )
+        if command in ("check", "show", "prepare"):
+            of = "the check, such as the names of files" if command == "check" else "the data module, as in a recipe"
+            sub.add_argument(
+                "--set",
+                dest="settings",
+                metavar="KEY=VALUE",
+                action="append",
+                default=[],
+                help=f"an argument of {of}: {EXAMPLES[command]} (may be repeated)",
+            )
         if command == "make":
             sub.add_argument(
                 "--images", type=int, default=500, help="to train on; a quarter as many to test on (default: 500)"
@@ -167,7 +189,13 @@ def _check(arguments: argparse.Namespace) -> int:
     from visionlab.cli.findings import as_json, as_text  # numpy, which the other commands can do without
 
     card, root = read_card(arguments.name), _root(arguments)
-    findings = _function(arguments.name, "check", card)(root)
+    check, settings = _function(arguments.name, "check", card), _settings(arguments)
+    _, *known = inspect.signature(check).parameters
+    for key in settings:
+        if key not in known:
+            has = nearest(key, known, listed=True) or ": it has none"
+            raise ValueError(f"--set {key}: the check of {arguments.name} has no such argument{has}")
+    findings = check(root, **settings)
     if arguments.json:
         print(json.dumps(as_json(findings, card.classes), indent=2))
     else:
@@ -178,16 +206,16 @@ def _check(arguments: argparse.Namespace) -> int:
 def _show(arguments: argparse.Namespace) -> int:
     from visionlab.cli.data_show import show  # torch, which the other commands can do without
 
-    root, ending = _root(arguments), arguments.ending
-    print(show(arguments.name, root, arguments.split, arguments.images, arguments.output, ending))
+    root, ending, settings = _root(arguments), arguments.ending, _settings(arguments)
+    print(show(arguments.name, root, arguments.split, arguments.images, arguments.output, ending, settings))
     return 0
 
 
 def _prepare(arguments: argparse.Namespace) -> int:
     from visionlab.cli.data_prepare import prepare_all  # torch, likewise
 
-    root, output = _root(arguments), arguments.output
-    for folder in prepare_all(arguments.name, root, output, arguments.short_side, arguments.ending):
+    root, output, settings = _root(arguments), arguments.output, _settings(arguments)
+    for folder in prepare_all(arguments.name, root, output, arguments.short_side, arguments.ending, settings):
         print(f"wrote {folder}")
     print(f"to train on them: --data.init_args.prepared {output}")
     return 0
@@ -214,6 +242,16 @@ _COMMANDS = {
 def _root(arguments: argparse.Namespace) -> Path:
     given: Path | None = arguments.root
     return Path("data") / arguments.name if given is None else given
+
+
+def _settings(arguments: argparse.Namespace) -> dict[str, str]:
+    settings = {}
+    for word in arguments.settings:
+        key, equals, value = word.partition("=")
+        if not equals:
+            raise ValueError(f"--set {word}: expected KEY=VALUE")
+        settings[key] = value
+    return settings
 
 
 def _function(name: str, command: str, card: Card) -> Any:

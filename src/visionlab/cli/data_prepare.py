@@ -1,16 +1,22 @@
 """``visionlab data prepare``: the images of a data set, decoded and made smaller once."""
 
+import pkgutil
+from collections.abc import Mapping
 from pathlib import Path
 
+from visionlab.cli.data import read_card
 from visionlab.cli.data_module import open_module
+from visionlab.data import collate
 from visionlab.data.base import Split
-from visionlab.data.disk import DiskDataModule
+from visionlab.data.disk import DiskDataModule, has_places
 from visionlab.data.prepared import prepare
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 
-def prepare_all(name: str, root: Path, output: Path, short_side: int, ending: str | None) -> list[Path]:
+def prepare_all(
+    name: str, root: Path, output: Path, short_side: int, ending: str | None, settings: Mapping[str, str]
+) -> list[Path]:
     """Write a prepared folder for each split that is not there yet.
 
     Args:
@@ -19,18 +25,33 @@ def prepare_all(name: str, root: Path, output: Path, short_side: int, ending: st
         output: gets a folder a split; what ``prepared`` of a recipe's data names.
         short_side: of the images, in pixels.
         ending: of the name of the data module; the card's first if None.
+        settings: further arguments of the data module.
 
     Returns:
         The folders that were written.
 
     Raises:
-        ValueError: if there is no such data set, or it is no folder of images, or an image is not whole.
+        ValueError: if there is no such data set, or it is no folder of images, or has boxes or masks, or an image is
+            damaged.
         OSError: if a file cannot be read or written; the message names it.
     """
-    data = open_module(name, root, ending)
+    data = open_module(name, root, ending, settings)
     if not isinstance(data, DiskDataModule):
         raise ValueError(f"{name} is read into memory anyway: there is nothing to prepare")
     folders = [(split, output / split) for split in SPLITS if not (output / split).exists()]
     for split, folder in folders:
-        prepare(data.records(split), folder, short_side)
+        records = data.records(split)
+        if has_places(records):
+            raise ValueError(
+                f"{type(data).__name__} has boxes or masks, which do not fit smaller images: {_others(name)}"
+            )
+        prepare(records, folder, short_side)
     return [folder for _, folder in folders]
+
+
+def _others(name: str) -> str:
+    """Which data modules of a card can use prepared images."""
+    whole = [collate.classification, collate.images_only]
+    modules = [(path.rpartition(".")[2], pkgutil.resolve_name(path)) for path in read_card(name).data]
+    endings = [ending for ending, module in modules if getattr(module, "train_collate", None) in whole]
+    return f"give --as {' or '.join(endings)}" if endings else f"nothing of {name} can be prepared"

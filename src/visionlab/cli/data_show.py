@@ -1,6 +1,6 @@
 """``visionlab data show``: a sheet of images of a data set, with their annotations drawn."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,15 @@ PLAIN_SIDE = 160
 COLUMNS = 4
 
 
-def show(name: str, root: Path, split: Split, images: int, output: Path | None, ending: str | None) -> Path:
+def show(
+    name: str,
+    root: Path,
+    split: Split,
+    images: int,
+    output: Path | None,
+    ending: str | None,
+    settings: Mapping[str, str],
+) -> Path:
     """Draw images that are evenly spaced over a split, as they are stored, and write the sheet.
 
     Args:
@@ -29,6 +37,7 @@ def show(name: str, root: Path, split: Split, images: int, output: Path | None, 
         images: how many, at least 1; all if the split has fewer.
         output: a PNG file to write; ``NAME_SPLIT.png`` if None.
         ending: of the name of the data module, in any case, such as ``detection``; the card's first if None.
+        settings: further arguments of the data module.
 
     Returns:
         The file that was written.
@@ -42,7 +51,7 @@ def show(name: str, root: Path, split: Split, images: int, output: Path | None, 
     path = Path(f"{name}_{split}.png") if output is None else output
     if path.suffix.lower() != ".png":
         raise ValueError(f"--output must be a file that ends in .png, not {path}")
-    data = open_module(name, root, ending)
+    data = open_module(name, root, ending, settings)
     dataset = data.dataset(split)
     if len(dataset) == 0:
         raise ValueError(f"the {split} split of {name} in {root} has no images")

@@ -17,6 +17,9 @@ from visionlab.data.sample import Records
 from visionlab.metrics.by_objects import Table
 from visionlab.metrics.coco import BoxAP
 
+LOOKED_FOR = 100
+"""Images, before a run starts: if none of them is there, their folder is not the one that was meant."""
+
 
 class COCOFormatDetection(DiskDataModule):
     """Boxes in COCO's format around any images: in each file of annotations ``images`` (``id``, ``file_name``,
@@ -88,7 +91,7 @@ class COCOFormatDetection(DiskDataModule):
         """Open one split.
 
         Raises:
-            FileNotFoundError: if a file is missing; the message names it.
+            FileNotFoundError: if a file is missing, or all of the first :data:`LOOKED_FOR` images.
             ValueError: if a file is not what it should be, or has other categories than the training annotations.
         """
         index, folder = self._open(split)
@@ -97,7 +100,14 @@ class COCOFormatDetection(DiskDataModule):
                 f"{self.root / self._places[split][1]} has {len(given)} categories, not the same as the "
                 f"{self.num_classes} of {self.root / self._places['train'][1]}"
             )
-        return ObjectRecords(index, folder, np.arange(len(given)))
+        records = ObjectRecords(index, folder, np.arange(len(given)))
+        first = [records.path(i) for i in range(min(len(records), LOOKED_FOR))]
+        if first and not any(path.is_file() for path in first):
+            raise FileNotFoundError(
+                f"{first[0]} is missing, as are all of the first {len(first)} images that "
+                f"{self.root / self._places[split][1]} names: expected them below {folder}"
+            )
+        return records
 
     def _open(self, split: Split) -> tuple[Arrays, Path]:
         images, annotations = self._places[split]

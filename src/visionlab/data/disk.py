@@ -110,10 +110,6 @@ class DiskDataset:
             OSError: if a file is missing.
         """
         sample = cast(Sample, {"image": self.image(index), **self.records.annotations(index)})
-        if self.prepared is not None and ("objects" in sample or "mask" in sample):
-            raise ValueError(
-                f"{self.prepared.folder}: prepared images are smaller than their files, and boxes and masks do not fit"
-            )
         shape = sample["image"].shape[:2]
         masks = [sample["mask"]] if "mask" in sample else sample.get("objects", {}).get("masks", ())
         for mask in masks:
@@ -153,6 +149,13 @@ class DiskDataset:
             except (ValueError, OSError):
                 continue
         raise ValueError(f"no image of the split can be read; the first is {self.records.path(0)}")
+
+
+def has_places(records: Records) -> bool:
+    """Whether something is known about places in the images, boxes or masks, which an image made smaller would not fit:
+    as of the first image, for it is the same of all.
+    """
+    return len(records) > 0 and not {"objects", "mask"}.isdisjoint(records.annotations(0))
 
 
 class DiskDataModule(DataModule):
@@ -216,8 +219,16 @@ class DiskDataModule(DataModule):
         """
 
     def dataset(self, split: Split, augmented: bool = True) -> DiskDataset:
-        """Open one split, with its transform."""
+        """Open one split, with its transform.
+
+        Raises:
+            ValueError: as :meth:`records`, or if there are boxes or masks, and prepared images to be used for them.
+        """
         train, records = augmented and split == "train", self.records(split)
+        if self.prepared is not None and has_places(records):
+            raise ValueError(
+                f"prepared images, as in {self.prepared}, are smaller than their files: boxes and masks do not fit"
+            )
         return DiskDataset(
             records,
             type(self).train_collate if train else type(self).eval_collate,

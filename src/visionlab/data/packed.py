@@ -8,12 +8,15 @@ Indices are kept outside the data set's folder, which may be read-only, shared o
 ``$VISIONLAB_CACHE``, else ``$XDG_CACHE_HOME/visionlab``, else ``~/.cache/visionlab``. They may be deleted between runs.
 """
 
+import fcntl
 import functools
 import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from tokenize import TokenError
 from typing import Any
@@ -22,6 +25,9 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
+
+ABANDONED = 24 * 60 * 60
+"""Seconds after which what was being built is taken for the remains of a process that was killed."""
 
 
 class Arrays:
@@ -38,6 +44,11 @@ class Arrays:
                 self._opened[name] = np.load(path, mmap_mode="r", allow_pickle=False)
             except (ValueError, EOFError, TokenError) as error:  # the last by numpy, of a header that is cut off
                 raise ValueError(f"{path} is damaged: remove its folder, and it is built anew ({error})") from error
+            except PermissionError as error:
+                raise PermissionError(
+                    f"{path} may not be read, for another user has built it: let them open {self.folder} to others, or "
+                    "set VISIONLAB_CACHE to a folder of your own"
+                ) from error
         return self._opened[name]
 
     def rows(self, name: str, index: int, offsets: str) -> Array:
@@ -107,13 +118,13 @@ def open_index(name: str, sources: Sequence[Path], build: Callable[[Path], None]
         folder = resolved(source.parent)
         digest.update(f"{folder}/{source.name} {stat.st_size} {stat.st_mtime_ns}\n".encode())
     index = cache() / f"{name}-{digest.hexdigest()[:32]}"
-    if not index.is_dir():
-        build_folder(index, build)
+    build_folder(index, build)
     return Arrays(index)
 
 
 def build_folder(folder: Path, build: Callable[[Path], None]) -> None:
-    """Build beside the target and rename: another process sees the whole folder or none.
+    """Build beside the target and rename, unless it is there: another process sees the whole folder or none. Of
+    processes that want the same, one builds and the others wait, where the file system has locks.
 
     Args:
         folder: below :func:`cache`.
@@ -122,25 +133,68 @@ def build_folder(folder: Path, build: Callable[[Path], None]) -> None:
     Raises:
         OSError: if it cannot be written; the message says how to choose another folder.
     """
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".building-"))
-    except OSError as error:
-        raise OSError(f"cannot write below {folder.parent} ({error}): set VISIONLAB_CACHE to a folder") from error
-    try:
-        build(beside)
+    with ExitStack() as stack:
         try:
-            beside.rename(folder)
+            if folder.is_dir():
+                return
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            _remove_abandoned(folder.parent)
+            stack.enter_context(_only_one(folder.with_name(f".building-{folder.name}.lock")))
+            if folder.is_dir():  # by now
+                return
+            beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".building-"))
+        except OSError as error:
+            raise OSError(f"cannot write below {folder.parent} ({error}): set VISIONLAB_CACHE to a folder") from error
+        stack.callback(shutil.rmtree, beside, ignore_errors=True)
+        unfinished = beside / folder.name
+        unfinished.mkdir()  # open to whom the umask says, as the folder of mkdtemp is not
+        build(unfinished)
+        try:
+            unfinished.rename(folder)
         except OSError:
             if not folder.is_dir():  # else another process was first, with the same
                 raise
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+
+
+@contextmanager
+def _only_one(lock: Path) -> Iterator[None]:
+    """Wait until no other process holds the lock, and hold it; a process that is killed loses it. Go on without it
+    where there are no locks, or the file is another user's: then the same is built twice, and one of the two is kept.
+    """
+    with ExitStack() as stack:
+        with suppress(OSError):
+            file = stack.enter_context(lock.open("a"))
+            stack.callback(_remove, lock)  # who waits for it has it open
+            fcntl.lockf(file, fcntl.LOCK_EX)
+        yield
+
+
+def _remove_abandoned(folder: Path) -> None:
+    for path in folder.glob(".building-*"):
+        with suppress(OSError):  # another process does the same
+            if time.time() - path.stat().st_mtime > ABANDONED:
+                _remove(path)
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):
+        if path.is_file():
+            path.unlink()
+        else:
+            shutil.rmtree(path)
 
 
 def cache() -> Path:
-    """The folder of what can be built again."""
+    """The folder of what can be built again.
+
+    Raises:
+        OSError: if none is named, and the user has no home.
+    """
     if chosen := os.environ.get("VISIONLAB_CACHE"):
         return Path(chosen)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "visionlab"
+    if base := os.environ.get("XDG_CACHE_HOME"):
+        return Path(base) / "visionlab"
+    try:
+        return Path.home() / ".cache" / "visionlab"
+    except RuntimeError as error:
+        raise OSError("this user has no home to keep indices in: set VISIONLAB_CACHE to a folder") from error

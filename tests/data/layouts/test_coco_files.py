@@ -321,6 +321,17 @@ def test_images_are_looked_at(twin, kind, damage):
     assert all("val2017" in error.message for error in errors)
 
 
+def test_what_systems_leave_in_folders_is_no_image(twin):
+    for name in (".DS_Store", "Thumbs.db", "._1.jpg"):
+        (twin / "val2017" / name).write_bytes(b"system")
+    assert check(twin).errors == []
+
+
+def test_another_year_that_is_there_is_named(twin):
+    with pytest.raises(FileNotFoundError, match=r"instances_val2014\.json is missing; of 2017 .* set year to 2017"):
+        open_split(twin, "instances", "val", 2014)
+
+
 def test_an_image_of_another_size_is_named(twin):
     path = twin / "annotations" / "instances_val2017.json"
     document = json.loads(path.read_text())

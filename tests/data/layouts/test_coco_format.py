@@ -8,6 +8,7 @@ from pycocotools import mask as rle
 
 from visionlab.data.layouts.coco import ObjectRecords
 from visionlab.data.layouts.coco_format import open_coco
+from visionlab.data.layouts.json_rows import MAX_BYTES
 
 # of pycocotools' C code, with numpy 2
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
@@ -44,16 +45,68 @@ def test_hostile_files_do_no_harm(tmp_path, attack):
     assert "\n" not in str(caught.value)
 
 
-def tiny(path, **annotation):
+def test_a_file_of_several_gigabytes_must_be_there_byte_by_byte(tmp_path):
+    path = tmp_path / "x.json"
+    path.write_bytes(b'{"images": "')
+    with path.open("ab") as file:
+        file.truncate(7_000_000_000)  # as large as those of Objects365
+    assert path.stat().st_size < MAX_BYTES
+    start = time.process_time()
+    with pytest.raises(ValueError, match=r"x\.json is not JSON: it holds bytes of zero"):
+        open_coco(path)
+    assert time.process_time() - start < 1
+
+
+def tiny(path, boxes_only=False, category=None, encoding="utf-8", **annotation):
     """A file with one object in an image of 40 x 30 pixels."""
     row = {"id": 1, "image_id": 5, "category_id": 3, "bbox": [1, 2, 10, 4], **annotation}
     document = {
         "images": [{"id": 5, "file_name": "sub/a.jpg", "height": 30, "width": 40}],
-        "categories": [{"id": 3, "name": "thing"}],
+        "categories": [{"id": 3, "name": "thing", **(category or {})}],
         "annotations": [row],
     }
-    path.write_text(json.dumps(document))
-    return open_coco(path)
+    path.write_text(json.dumps(document), encoding=encoding)
+    return open_coco(path, boxes_only)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+def test_any_encoding_of_json_is_read(tmp_path, encoding):
+    assert tiny(tmp_path / "x.json", encoding=encoding)["boxes"].tolist() == [[1, 2, 10, 4]]
+
+
+@pytest.mark.parametrize(("flag", "crowd"), [(0.0, False), (1.0, True), (True, True), (None, False)])
+def test_flags_may_be_written_as_floats(tmp_path, flag, crowd):
+    assert tiny(tmp_path / "x.json", iscrowd=flag)["crowd"].tolist() == [crowd]
+
+
+def test_a_polygon_without_points_is_none(tmp_path):
+    triangle = [10, 10, 20, 10, 20, 20]
+    assert tiny(tmp_path / "x.json", segmentation=[[]])["unsegmented"].tolist() == [0]
+    index = tiny(tmp_path / "y.json", segmentation=[[], triangle])
+    masks = ObjectRecords(index, tmp_path, np.array([0]), parts=("masks",)).annotations(0)["objects"]["masks"]
+    np.testing.assert_array_equal(masks, rle.decode(rle.merge(rle.frPyObjects([triangle], 30, 40)))[None])
+
+
+@pytest.mark.parametrize(
+    ("annotation", "category"),
+    [
+        ({"segmentation": [[1, 2, 3]]}, {}),
+        ({"segmentation": {"size": [10, 10], "counts": "abc"}}, {}),
+        ({"segmentation": "PPYo0"}, {}),
+        ({}, {"keypoints": ["a", "b"]}),
+        ({"keypoints": [0]}, {"keypoints": ["a", "b"]}),
+        ({}, {"keypoints": "a"}),
+    ],
+)
+def test_for_boxes_alone_nothing_else_need_be_right(tmp_path, annotation, category):
+    with pytest.raises(ValueError, match=r"x\.json"):
+        tiny(tmp_path / "x.json", category=category, **annotation)
+    index = tiny(tmp_path / "x.json", True, category, **annotation)
+    assert index["boxes"].tolist() == [[1, 2, 10, 4]]
+    assert index["keypoints"].shape == (1, 0, 3)
+    assert index["unsegmented"].tolist() == [0]
+    with pytest.raises(ValueError, match="bbox is"):
+        tiny(tmp_path / "x.json", True, bbox=[1, 2, 3])
 
 
 def test_area_and_iscrowd_are_optional(tmp_path):

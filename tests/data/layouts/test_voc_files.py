@@ -261,6 +261,14 @@ def test_the_check_names_all_that_is_wrong(root):
     assert kinds >= {"unknown-category", "box-nan", "palette-out-of-range"}
 
 
+def test_an_object_that_is_wrong_is_blamed_once(root):
+    folder = year(root, 2012)
+    name = (folder / "ImageSets" / "Segmentation" / "train.txt").read_text().split()[0]
+    path = folder / "Annotations" / f"{name}.xml"
+    path.write_text(re.sub("<name>[^<]*", "<name>unicorn", path.read_text(), count=1))
+    assert [(finding.kind, finding.file) for finding in check(root).errors] == [("unknown-category", path)]
+
+
 def test_the_check_says_how_far_boxes_reach_out(root):
     little, much = (sorted((year(root) / "Annotations").glob("*.xml"))[i] for i in (0, 1))
     for path, xmin in ((little, 0), (much, -7)):
@@ -305,6 +313,24 @@ def test_the_root_may_be_any_of_the_folders(twin, part):
 def test_one_year_does_not_pass_for_another(twin):
     with pytest.raises(FileNotFoundError, match="VOC2012 is missing"):
         open_boxes(twin / "VOCdevkit" / "VOC2007", sets("2012/train"))
+    with pytest.raises(FileNotFoundError, match="there is 2007 and 2012: name its sets, such as 2007/val"):
+        open_boxes(twin, sets("2008/train"))
+
+
+def test_nor_does_it_through_a_link_or_from_inside(twin, monkeypatch):
+    folder = twin / "VOCdevkit" / "VOC2012"
+    Path("pascal").symlink_to(folder)
+    Path("VOC2010").symlink_to(folder)
+    findings = {name: check(Path(name)) for name in ("pascal", "VOC2010")}
+    assert [next(iter(one.images))[:4] for one in findings.values()] == ["2012", "2010"]  # a link may be named, too
+    assert findings["pascal"].errors == []
+    assert open_boxes(Path("pascal"), sets("2012/train")).path(0).is_file()
+    monkeypatch.chdir(folder)
+    assert check(Path()).errors == []
+    for root in (Path(), Path(folder, "..", "VOC2012")):
+        assert len(open_boxes(root, sets("2012/train"))) == 20
+        with pytest.raises(FileNotFoundError, match="VOC2007 is missing"):
+            open_boxes(root, sets("2007/train"))
 
 
 def test_sets_are_joined_in_their_order_and_must_not_overlap(twin):
@@ -369,6 +395,24 @@ def test_a_download_unpacks_what_is_not_there_yet(twin, monkeypatch):
     next((year(root) / "JPEGImages").glob("*.jpg")).rename("gone.jpg")
     with pytest.raises(OSError, match=r"some\.tar could not be downloaded"):
         download(root)
+
+
+@pytest.mark.parametrize("place", ["VOC2007", "."])
+def test_a_download_finds_what_the_readers_find(twin, monkeypatch, place):
+    shutil.copytree(twin / "VOCdevkit" / "VOC2007", "there/VOC2007")
+    root = Path("there") if place == "VOC2007" else Path("there/VOC2007")
+    remote = Remote("some.tar", 10, "0" * 32, ())
+    archive = Archive(remote, "VOCdevkit/VOC2007", ImageSet(2007, "trainval"), 25)
+    other = Archive(remote, "VOCdevkit/VOC2012", ImageSet(2012, "trainval"), 25)
+    monkeypatch.setattr("visionlab.data.layouts.voc.ARCHIVES", (archive, other) if place == "." else (archive,))
+    download(root)  # has nothing to do
+    next(Path("there/VOC2007/JPEGImages").glob("*.jpg")).unlink()
+    with pytest.raises(ValueError, match=r"VOC2007 lacks images of 2007/trainval.*unpack into VOCdevkit/VOC2007"):
+        download(root)
+    if place == ".":
+        root = root.rename("pascal")
+        with pytest.raises(ValueError, match="its name does not say which"):
+            download(root)
 
 
 def test_the_checksums_are_torchvisions():

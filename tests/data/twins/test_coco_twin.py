@@ -3,6 +3,7 @@ import json
 
 import pytest
 
+from visionlab.data.twins import coco_format
 from visionlab.data.twins.coco import CATEGORIES, make
 
 
@@ -38,6 +39,22 @@ def test_has_what_is_odd_about_coco(tmp_path):
     assert {len(row["keypoints"]) for row in people["annotations"]} == {51}
     assert all(row["num_keypoints"] == sum(v > 0 for v in row["keypoints"][2::3]) for row in people["annotations"])
     assert len(list((tmp_path / "val2017").glob("*.jpg"))) == 6
+
+
+def test_has_what_is_odd_about_other_files_in_cocos_format(tmp_path):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        coco_format.make(tmp_path / name, 24, seed)
+    assert digest(tmp_path / "a") == digest(tmp_path / "b") != digest(tmp_path / "c")
+    document = json.loads((tmp_path / "a" / "annotations" / "train.json").read_text())
+    assert list(document) == ["images", "annotations", "categories"]
+    assert [category["id"] for category in document["categories"]] == list(range(10, 110, 10))
+    rows = document["annotations"]
+    assert {row["category_id"] for row in rows} == set(range(10, 110, 10))
+    assert not any({"segmentation", "keypoints"} & row.keys() for row in rows)
+    assert {row["image_id"] for row in rows} < {image["id"] for image in document["images"]}
+    assert {row["iscrowd"] for row in rows} == {0, 1}
+    with pytest.raises(FileExistsError, match="train is there already"):
+        coco_format.make(tmp_path / "a", 24, 0)
 
 
 def test_overwrites_nothing_and_wants_a_few_images(tmp_path):

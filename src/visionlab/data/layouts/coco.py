@@ -275,7 +275,7 @@ def check_categories(path: Path, kind: Kind, ids: list[int], names: list[str], k
 
 
 def open_folder(path: Path, folder: Path) -> Arrays:
-    """Open the index of any file of annotations in COCO's format.
+    """Open the index of the boxes of any file of annotations in COCO's format.
 
     Args:
         path: of the file.
@@ -289,11 +289,14 @@ def open_folder(path: Path, folder: Path) -> Arrays:
         raise FileNotFoundError(f"{path} is missing: expected annotations in COCO's format")
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is missing: expected the folder of the images that {path} names")
-    return open_coco(path)
+    return open_coco(path, boxes_only=True)
 
 
 def missing(root: Path, path: Path, archive: str, year: Year) -> str:
     """The message that a file or folder is missing, which says which archive has it."""
+    other: Year = 2014 if year == 2017 else 2017
+    if any(annotation_file(root, "instances", split, other).is_file() for split in ("train", "val")):
+        return f"{path} is missing; of {other} there are annotations: set year to {other}, or unpack {archive}"
     download = f"run `visionlab data download coco --root {root}`, or " if year == 2017 else ""
     return f"{path} is missing: {download}unpack {archive} of https://cocodataset.org/#download into {root}"
 

@@ -1,9 +1,11 @@
-"""What is wrong with a folder of MS COCO."""
+"""What is wrong with a folder of MS COCO, or of any images with boxes in its format."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
+from visionlab.data.headers import SUFFIXES
 from visionlab.data.layouts.coco import Kind, Year, annotation_file, check_categories, image_folder, missing
 from visionlab.data.layouts.coco_format import Content, read_coco
 from visionlab.data.layouts.findings import Findings
@@ -36,10 +38,66 @@ def check(root: Path) -> Findings:
                 findings.error("missing-file", missing(root, folder, f"{name}.zip", year), folder)
             elif content is not None:
                 findings.labels[name] = content.labels
-                _check_names(folder, content, findings)
+                _check_repeated(folder, content, findings)
+                _check_strays(folder, content.file_names, findings)
                 paths = [folder / file for file in content.file_names]
                 fingerprints[name] = check_images(name, paths, findings, content.sizes)
         check_leaks(fingerprints, findings)
+    return findings
+
+
+def check_format(
+    root: Path,
+    train_images: str = "train",
+    train_annotations: str = "annotations/train.json",
+    val_images: str = "val",
+    val_annotations: str = "annotations/val.json",
+    test_images: str = "test",
+    test_annotations: str = "annotations/test.json",
+) -> Findings:
+    """Read every box and every image of a folder in COCO's format, and say what is wrong with each.
+
+    Args:
+        root: the folder that the others are in.
+        train_images: the folder of images to train on.
+        train_annotations: their file.
+        val_images: the folder of images to validate on.
+        val_annotations: their file.
+        test_images: the folder of images to test on.
+        test_annotations: their file; there need be none.
+    """
+    findings = Findings()
+    splits = {"train": (train_images, train_annotations), "val": (val_images, val_annotations)}
+    if (root / test_annotations).exists():
+        splits["test"] = test_images, test_annotations
+    known: dict[Path, list[str]] = {}
+    fingerprints = {}
+    first: Content | None = None
+    for split, places in splits.items():
+        folder, path = (root / place for place in places)
+        if not folder.is_dir():
+            findings.error("missing-file", f"{folder} is missing: expected the images of {path}", folder)
+        if not path.is_file():
+            findings.error("missing-file", f"{path} is missing: expected annotations in COCO's format", path)
+            continue
+        content = _read(path, findings, boxes_only=True)
+        if content is None:
+            continue
+        first = content if first is None else first
+        if content.category_names != first.category_names or (content.category_ids != first.category_ids).any():
+            findings.error("other-categories", f"{path} has other categories than {root / train_annotations}", path)
+        _check_boxes(path, content, findings)
+        _count(path, content, findings)
+        _check_repeated(folder, content, findings)
+        if folder.is_dir():
+            known.setdefault(folder, []).extend(content.file_names)
+            findings.labels[split] = content.labels
+            paths = [folder / file for file in content.file_names]
+            fingerprints[split] = check_images(split, paths, findings, content.sizes)
+    for folder, names in known.items():
+        _check_strays(folder, names, findings)
+    check_leaks(fingerprints, findings)
+    findings.classes = None if first is None else len(first.category_ids)
     return findings
 
 
@@ -53,20 +111,29 @@ def _check_file(root: Path, kind: Kind, split: str, year: Year, findings: Findin
         else:
             findings.notes.append(f"only keypoints need it: {message}")
         return None
-
-    def report(defect: str, message: str, id: str | None) -> None:
-        findings.error(defect, message, path, id=id)
-
+    content = _read(path, findings)
+    if content is None:
+        return None
     try:
-        content = read_coco(path, report)
         check_categories(path, kind, content.category_ids.tolist(), content.category_names, content.keypoint_names)
-    except (OSError, ValueError) as error:
-        report("malformed-file", str(error), None)
+    except ValueError as error:
+        findings.error("malformed-file", str(error), path)
         return None
     _check_boxes(path, content, findings)
     _check_keypoints(path, content, findings)
     _count(path, content, findings)
     return content
+
+
+def _read(path: Path, findings: Findings, boxes_only: bool = False) -> Content | None:
+    def report(defect: str, message: str, id: str | None) -> None:
+        findings.error(defect, message, path, id=id)
+
+    try:
+        return read_coco(path, report, boxes_only)
+    except (OSError, ValueError) as error:
+        report("malformed-file", str(error), None)
+        return None
 
 
 def _check_boxes(path: Path, content: Content, findings: Findings) -> None:
@@ -95,13 +162,19 @@ def _check_keypoints(path: Path, content: Content, findings: Findings) -> None:
         findings.error("keypoint-outside", message, path, id=str(content.ids[i]))
 
 
-def _check_names(folder: Path, content: Content, findings: Findings) -> None:
+def _check_repeated(folder: Path, content: Content, findings: Findings) -> None:
     names, counts = np.unique(content.file_names, return_counts=True)
     for name in names[counts > 1].tolist():
         findings.error("duplicate-image", f"{folder / name} belongs to several images", folder / name)
-    known = set(content.file_names)
+
+
+def _check_strays(folder: Path, names: Iterable[str], findings: Findings) -> None:
+    """Images that no annotations know of; what systems leave in folders, such as ``.DS_Store``, is none."""
+    suffixes = {suffix for of_format in SUFFIXES.values() for suffix in of_format}
+    known = set(names)
     for path in sorted(folder.iterdir()):
-        if path.is_file() and path.name not in known:
+        is_image = path.suffix.lower() in suffixes and not path.name.startswith(".")
+        if is_image and path.name not in known and path.is_file():
             findings.error("missing-annotation", f"{path} is none of the images of its annotations", path)
 
 

@@ -75,7 +75,7 @@ class Content:
     keypoints: FloatArray
 
 
-def open_coco(path: Path) -> Arrays:
+def open_coco(path: Path, boxes_only: bool = False) -> Arrays:
     """Open the index of a file, which is built when it is opened for the first time.
 
     Its arrays, beside those of :class:`Content` (lists of strings by :func:`visionlab.data.packed.save_strings`):
@@ -83,6 +83,10 @@ def open_coco(path: Path) -> Arrays:
     have neither polygons nor run lengths; and positions of images: ``all``; ``with_boxes``, those with a box whose
     sides are both longer than a pixel; of these ``with_keypoints``, those with :data:`FEWEST_KEYPOINTS` (torchvision's
     references choose the images to train on so).
+
+    Args:
+        path: of the file.
+        boxes_only: whether segmentations and keypoints are passed over, whatever they are.
 
     Raises:
         FileNotFoundError: if the file is missing.
@@ -92,31 +96,40 @@ def open_coco(path: Path) -> Arrays:
     def report(kind: str, message: str, id: str | None) -> None:
         raise ValueError(message)
 
-    return open_index("coco-1", [path], lambda folder: _pack(folder, read_coco(path, report)))
+    name = "coco-boxes-1" if boxes_only else "coco-1"
+    return open_index(name, [path], lambda folder: _pack(folder, read_coco(path, report, boxes_only)))
 
 
 @uncollected()
-def read_coco(path: Path, report: Report) -> Content:
+def read_coco(path: Path, report: Report, boxes_only: bool = False) -> Content:
     """Read a file, without the images, annotations and categories that are wrong.
 
     Args:
         path: of the file.
         report: is told of each of them.
+        boxes_only: whether segmentations and keypoints are passed over.
 
     Raises:
         OSError: if the file cannot be read.
         ValueError: if it is no JSON, or has not the lists of the format.
     """
     document = read_json(path)
-    categories = _categories(Rows(path, document, "categories", "category", report))
+    categories = _categories(Rows(path, document, "categories", "category", report), boxes_only)
     images = _images(Rows(path, document, "images", "image", report))
     rows = Rows(path, document, "annotations", "annotation", report)
     image_ids, category_ids = images.integers("id"), categories.integers("id")
     listed = categories.column("keypoints")
-    names: list[str] = listed[0] if listed and all(listed) else []
-    _check_annotations(rows, category_ids, image_ids, len(names))
+    names: list[str] = listed[0] if listed and all(listed) and not boxes_only else []
+    _check_annotations(rows, category_ids, image_ids)
+    if names:
+        _check_keypoints(rows, len(names))
     sizes = np.stack([images.integers("height"), images.integers("width")], axis=1)
-    outlines, rles = _check_segmentations(rows, sizes[np.searchsorted(image_ids, rows.integers("image_id"))])
+    if boxes_only:
+        outlines, rles = Outlines.of([None] * len(rows)), [""] * len(rows)
+    else:
+        expected = "polygons of x and y, or run lengths"
+        rows.require("segmentation", are_segmentations, expected, "malformed-segmentation")
+        outlines, rles = _check_segmentations(rows, sizes[np.searchsorted(image_ids, rows.integers("image_id"))])
 
     boxes = floats(rows.column("bbox")).reshape(-1, 4)
     area = boxes[:, 2] * boxes[:, 3]
@@ -144,14 +157,15 @@ def read_coco(path: Path, report: Report) -> Content:
     )
 
 
-def _categories(rows: Rows) -> Rows:
+def _categories(rows: Rows, boxes_only: bool) -> Rows:
     kind = "malformed-category"
     rows.require("id", are_integers, "an integer", kind)
     rows.require("name", are_names, "a name", kind)
-    rows.require("keypoints", lambda values: all(map(_is_names, values)), "a list of names", kind)
     rows.leave_out_repeated()
-    if len({len(names) for names in rows.column("keypoints") if names}) > 1:
-        raise ValueError(f"{rows.path} has categories with several numbers of keypoints; expected one")
+    if not boxes_only:
+        rows.require("keypoints", lambda values: all(map(_is_names, values)), "a list of names", kind)
+        if len({len(names) for names in rows.column("keypoints") if names}) > 1:
+            raise ValueError(f"{rows.path} has categories with several numbers of keypoints; expected one")
     rows.sort()
     return rows
 
@@ -189,7 +203,7 @@ def _are_sides(values: list[Any]) -> bool:
     return are_integers(values) and min(values, default=1) >= 1 and max(values, default=1) <= MAX_PIXELS
 
 
-def _check_annotations(rows: Rows, category_ids: IntArray, image_ids: IntArray, keypoints: int) -> None:
+def _check_annotations(rows: Rows, category_ids: IntArray, image_ids: IntArray) -> None:
     kind = "malformed-annotation"
     for key in ("id", "image_id", "category_id"):
         rows.require(key, are_integers, "an integer", kind)
@@ -197,10 +211,6 @@ def _check_annotations(rows: Rows, category_ids: IntArray, image_ids: IntArray, 
     rows.require("bbox", lambda boxes: bool(np.isfinite(floats(boxes)).all()), "finite", "box-nan")
     rows.require("iscrowd", _are_flags, "0 or 1", kind)
     rows.require("area", _are_areas, "a number of pixels", kind)
-    rows.require("segmentation", are_segmentations, "polygons of x and y, or run lengths", "malformed-segmentation")
-    if keypoints:
-        expected = f"{keypoints} times x, y, and 0, 1 or 2"
-        rows.require("keypoints", lambda values: _are_keypoints(values, keypoints), expected, "malformed-keypoints")
     rows.leave_out_repeated()
     boxes = floats(rows.column("bbox")).reshape(-1, 4)
     rows.leave_out(
@@ -214,12 +224,17 @@ def _check_annotations(rows: Rows, category_ids: IntArray, image_ids: IntArray, 
     rows.leave_out(unknown, lambda i: f"there is no image {images[i]}", "unknown-image")
 
 
+def _check_keypoints(rows: Rows, count: int) -> None:
+    expected = f"{count} times x, y, and 0, 1 or 2"
+    rows.require("keypoints", lambda values: _are_keypoints(values, count), expected, "malformed-keypoints")
+
+
 def _are_boxes(values: list[Any]) -> bool:
     return are_lists(values) and set(map(len, values)) <= {4} and are_numbers(joined(values))
 
 
 def _are_flags(values: list[Any]) -> bool:
-    return set(map(type, values)) <= {int, bool, type(None)} and set(values) <= {0, 1, None}
+    return set(map(type, values)) <= {int, bool, float, type(None)} and set(values) <= {0, 1, None}
 
 
 def _are_areas(values: list[Any]) -> bool:

@@ -27,7 +27,7 @@ def are_segmentations(values: list[Any]) -> bool:
     if not set(map(type, values)) <= {list, dict, type(None)}:
         return False
     polygons = list(joined(value for value in values if type(value) is list))
-    if not are_lists(polygons) or any(length % 2 or not length for length in set(map(len, polygons))):
+    if not are_lists(polygons) or any(length % 2 for length in set(map(len, polygons))):
         return False
     return are_numbers(joined(polygons))
 
@@ -39,7 +39,7 @@ def offsets(lists: Sequence[Sequence[Any]]) -> npt.NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class Outlines:
-    """The polygons of n objects.
+    """The polygons of n objects, without those that have no point.
 
     Attributes:
         objects: ``(n + 1,)``: object i has the polygons from entry i to entry i + 1.
@@ -54,7 +54,7 @@ class Outlines:
     @classmethod
     def of(cls, segmentations: list[Any]) -> Self:
         """Those of :func:`are_segmentations` that are polygons."""
-        polygons: list[Any] = [value if type(value) is list else [] for value in segmentations]
+        polygons: list[Any] = [list(filter(None, value)) if type(value) is list else [] for value in segmentations]
         flat = list(joined(polygons))
         return cls(offsets(polygons), offsets(flat), floats(flat))
 

@@ -156,16 +156,32 @@ class Annotation:
 
 
 def year_folder(root: Path, year: int) -> Path:
-    """Where a year lies: ``VOCdevkit/VOC2007``, as in the archives, ``VOC2007``, or the root itself.
+    """Where a year lies: ``VOCdevkit/VOC2007``, as in the archives, ``VOC2007``, or the root itself, unless its name
+    says that it is another.
 
     Raises:
         FileNotFoundError: if there is none; the message says how to get it.
     """
+    if folder := _find_year(root, year):
+        return folder
+    others = [str(other) for other in YEARS if _find_year(root, other)]
+    instead = f"; there is {' and '.join(others)}: name its sets, such as {others[0]}/val" if others else ""
+    raise FileNotFoundError(f"{root / 'VOCdevkit' / f'VOC{year}'} is missing: {how_to_get(root, year)}{instead}")
+
+
+def _find_year(root: Path, year: int) -> Path | None:
     for folder in (root / "VOCdevkit" / f"VOC{year}", root / f"VOC{year}", root):
-        another = re.fullmatch(r"VOC\d{4}", folder.name) and folder.name != f"VOC{year}"
-        if (folder / "JPEGImages").is_dir() and not another:
+        if (folder / "JPEGImages").is_dir() and named_year(folder) in (None, year):
             return folder
-    raise FileNotFoundError(f"{root / 'VOCdevkit' / f'VOC{year}'} is missing: {how_to_get(root, year)}")
+    return None
+
+
+def named_year(folder: Path) -> int | None:
+    """The year that the name of a folder says, or that of the folder which it is a link to; None if neither does."""
+    for name in (folder.name, folder.resolve().name):
+        if found := re.fullmatch(r"VOC(\d{4})", name):
+            return int(found[1])
+    return None
 
 
 def how_to_get(root: Path, year: int) -> str:
@@ -264,14 +280,25 @@ def read_annotation(path: Path, report: Report) -> Annotation | None:
 
 
 def download(root: Path) -> None:
-    """Fetch and unpack the archives of 2007 and of 2012 that are not unpacked yet: 2.9 GB.
+    """Fetch and unpack the archives of 2007 and of 2012 that are not unpacked yet, wherever :func:`year_folder` finds
+    them: 2.9 GB. Of a root that is the folder of a year, that year alone is looked at.
 
     Raises:
         OSError: if an archive cannot be had; the message says which file to put where.
-        ValueError: if the folder holds other data than the official.
+        ValueError: if the folder holds other data than the official, or a part of a year where no archive unpacks to.
     """
+    alone = (root / "JPEGImages").is_dir()
+    if alone and named_year(root) is None:
+        raise ValueError(f"{root} holds a year of VOC, but its name does not say which: call it VOC2007 or VOC2012")
     for archive in ARCHIVES:
-        folder = root / archive.folder
+        year = archive.images.year
+        if alone and named_year(root) != year:
+            continue
+        official = root / archive.folder
+        try:
+            folder = year_folder(root, year)
+        except FileNotFoundError:
+            folder = official
         listed = folder / "ImageSets" / "Main" / f"{archive.images.name}.txt"
         if listed.is_file():
             names = read_list(listed, refuse)
@@ -282,6 +309,11 @@ def download(root: Path) -> None:
                 )
             if all((folder / "JPEGImages" / f"{name}.jpg").is_file() for name in names):
                 continue
+        if folder != official:
+            raise ValueError(
+                f"{folder} lacks images of {archive.images}, and the archives unpack into VOCdevkit/VOC{year}: move it "
+                "there, and give the folder that VOCdevkit is in as --root"
+            )
         root.mkdir(parents=True, exist_ok=True)
         extract(fetch(archive.remote, root, f"visionlab data download voc --root {root}"), root)
 

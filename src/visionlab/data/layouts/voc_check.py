@@ -14,6 +14,7 @@ from visionlab.data.layouts.voc import (
     YEARS,
     Annotation,
     how_to_get,
+    named_year,
     read_annotation,
     read_class_list,
     read_list,
@@ -38,8 +39,7 @@ def check(root: Path) -> Findings:
         findings.error("missing-file", str(missing), root)
     main: dict[str, Fingerprints] = {}
     for folder, year in folders.items():
-        known = folder.name == f"VOC{year}"
-        one = _Year(root, folder, year, str(year) if known else folder.resolve().name, findings)
+        one = _Year(root, folder, year, str(named_year(folder) or folder.resolve().name), findings)
         main |= one.check()
     check_leaks(main, findings)
     findings.errors = list(dict.fromkeys(findings.errors))  # images are in the lists of two tasks
@@ -60,6 +60,7 @@ class _Year:
     def __init__(self, root: Path, folder: Path, year: int, label: str, findings: Findings) -> None:
         self.root, self.folder, self.year, self.label, self.findings = root, folder, year, label, findings
         self.annotations: dict[str, Annotation | None] = {}
+        self.lacking: set[str] = set()  # images whose annotations lack what was wrong in them
 
     def check(self) -> dict[str, Fingerprints]:
         """Returns what is to be compared with the images of other years."""
@@ -78,7 +79,10 @@ class _Year:
         for path in sorted((self.folder / "Annotations").glob("*.xml")):
             if not (image := self._file("JPEGImages", path.stem, ".jpg")).is_file():
                 self._error("unknown-image", f"{path} annotates {image}, which is missing", path, path.stem)
+            before = len(self.findings.errors)
             self.annotations[path.stem] = read_annotation(path, self.findings.error)
+            if len(self.findings.errors) > before:
+                self.lacking.add(path.stem)
         objects = [
             (path, annotation, one)
             for path, annotation in self.annotations.items()
@@ -161,7 +165,9 @@ class _Year:
                 annotation = self.annotations.get(image)
                 if image not in signs:
                     self._error("missing-annotation", f"{path} has no label of {image}", path, image)
-                elif annotation is not None and signs[image] != (expected := _sign(annotation, label)):
+                elif image in self.lacking or annotation is None:
+                    continue
+                elif signs[image] != (expected := _sign(annotation, label)):
                     message = f"{path} has {signs[image]} for {image}; by its objects it is {expected}"
                     self._error("wrong-label", message, path, image)
             for image in signs.keys() - images.keys():
@@ -182,7 +188,7 @@ class _Year:
         for image in images:
             classes = self._check_mask(image, "SegmentationClass", len(CLASSES))
             annotation = self.annotations.get(image)
-            if numbered and annotation is not None:
+            if numbered and annotation is not None and image not in self.lacking:
                 numbers = self._check_mask(image, "SegmentationObject", len(annotation.objects))
                 if classes is not None and numbers is not None and classes.shape == numbers.shape:
                     disagree += _disagree(classes, numbers, annotation)

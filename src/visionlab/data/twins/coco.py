@@ -1,6 +1,7 @@
 """Twins of MS COCO: small data sets that can be learned, in its layout and format."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,37 +47,57 @@ def make(root: Path, images: int, seed: int) -> None:
         ValueError: if there are fewer than :data:`FEWEST` images.
         FileExistsError: if a file or folder of the data set is there already.
     """
-    if images < FEWEST:
-        raise ValueError(f"{images} training images are too few: give at least {FEWEST}")
-    sizes = {"train": images, "val": max(images // 4, FEWEST)}
+    sizes = split_sizes(images)
     kinds: tuple[Kind, ...] = ("instances", "person_keypoints")
     refuse_to_overwrite(image_folder(root, split, 2017) for split in sizes)
     refuse_to_overwrite(annotation_file(root, kind, split, 2017) for split in sizes for kind in kinds)
     (root / "annotations").mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
     image_ids = rng.permutation(np.arange(1, 581_930))[: sum(sizes.values())]
-    annotation_ids = rng.permutation(np.arange(919, 2_206_849))
-    used = 0
+    annotation_ids = iter(rng.permutation(np.arange(919, 2_206_849)))
     for split, count in sizes.items():
-        folder = root / f"{split}2017"
-        folder.mkdir()
-        pictures, objects = [], []
-        for i, image_id in enumerate(image_ids[:count].tolist()):
-            scene, crowd = _draw(rng, i)
-            height, width = scene.image.shape[:2]
-            picture = {"license": 4, "file_name": f"{image_id:012}.jpg", "height": height, "width": width}
-            pictures.append({**picture, "date_captured": "2013-11-14 11:18:45", "id": image_id})
-            grey = i % 10 == 3
-            write_jpeg(
-                folder / picture["file_name"],
-                cv2.cvtColor(scene.image, cv2.COLOR_RGB2GRAY).astype(np.uint8) if grey else scene.image,
-            )
-            rows = _rows(scene, crowd)
-            for row, id in zip(rows, annotation_ids[used : used + len(rows)].tolist(), strict=True):
-                objects.append({**row, "image_id": image_id, "id": CROWD_IDS * row["iscrowd"] + id})
-            used += len(rows)
+        ids = image_ids[:count].tolist()
+        pictures, objects = draw_images(root / f"{split}2017", rng, ids)
+        date = "2013-11-14 11:18:45"
+        dated = [
+            {"license": 4, **picture, "date_captured": date, "id": id}
+            for picture, id in zip(pictures, ids, strict=True)
+        ]
+        numbered = [{**row, "id": CROWD_IDS * row["iscrowd"] + int(next(annotation_ids))} for row in objects]
         image_ids = image_ids[count:]
-        _write(root, split, pictures, objects)
+        _write(root, split, dated, numbered)
+
+
+def split_sizes(images: int) -> dict[str, int]:
+    """How many images a twin has to train and to validate on.
+
+    Raises:
+        ValueError: if there are fewer than :data:`FEWEST` images to train on.
+    """
+    if images < FEWEST:
+        raise ValueError(f"{images} training images are too few: give at least {FEWEST}")
+    return {"train": images, "val": max(images // 4, FEWEST)}
+
+
+def draw_images(folder: Path, rng: np.random.Generator, image_ids: Sequence[int]) -> tuple[list[Row], list[Row]]:
+    """Draw scenes into a new folder.
+
+    Returns:
+        The rows of the images, and those of their objects, both without ids of their own.
+    """
+    folder.mkdir()
+    pictures, objects = [], []
+    for i, image_id in enumerate(image_ids):
+        scene, crowd = _draw(rng, i)
+        height, width = scene.image.shape[:2]
+        name = f"{image_id:012}.jpg"
+        pictures.append({"file_name": name, "height": height, "width": width})
+        grey = i % 10 == 3
+        write_jpeg(
+            folder / name, cv2.cvtColor(scene.image, cv2.COLOR_RGB2GRAY).astype(np.uint8) if grey else scene.image
+        )
+        objects += [{**row, "image_id": image_id} for row in _rows(scene, crowd)]
+    return pictures, objects
 
 
 def _draw(rng: np.random.Generator, i: int) -> tuple[PersonScene, int]:
