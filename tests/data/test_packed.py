@@ -43,6 +43,13 @@ def test_arrays_are_mapped_and_not_written_to(tmp_path):
         numbers[0] = 5
 
 
+def test_an_array_that_was_cleaned_away_is_told_with_what_to_do(tmp_path):
+    save(tmp_path, numbers=np.arange(3))
+    (tmp_path / "numbers.npy").unlink()
+    with pytest.raises(FileNotFoundError, match=r"numbers\.npy is gone: remove .*, and it is built anew"):
+        Arrays(tmp_path)["numbers"]
+
+
 def test_offsets_of_groups():
     assert offsets_of(np.array([0, 0, 2, 3]), 5).tolist() == [0, 2, 2, 3, 4, 4]
     assert offsets_of(np.zeros(0, dtype=np.int64), 2).tolist() == [0, 0, 0]

@@ -44,6 +44,8 @@ class Arrays:
                 self._opened[name] = np.load(path, mmap_mode="r", allow_pickle=False)
             except (ValueError, EOFError, TokenError) as error:  # the last by numpy, of a header that is cut off
                 raise ValueError(f"{path} is damaged: remove its folder, and it is built anew ({error})") from error
+            except FileNotFoundError as error:  # caches are cleaned file by file in places
+                raise FileNotFoundError(f"{path} is gone: remove {self.folder}, and it is built anew") from error
             except PermissionError as error:
                 raise PermissionError(
                     f"{path} may not be read, for another user has built it: let them open {self.folder} to others, or "
