@@ -47,7 +47,11 @@ class ExactResume(Callback):
         }
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        mine = {"random": _random_states(), "window": pl_module.window_state(), "threads": torch.get_num_threads()}
+        mine = {
+            "random": _random_states(trainer.strategy.root_device),
+            "window": pl_module.window_state(),
+            "threads": torch.get_num_threads(),
+        }
         processes = gather(mine)
         checkpoint["visionlab"] = {
             "processes": processes,
@@ -87,7 +91,7 @@ class ExactResume(Callback):
         if len(processes) == trainer.world_size:
             mine = processes[trainer.global_rank]
             torch.set_num_threads(mine["threads"] if self.threads is None else self.threads)
-            _restore_random_states(mine["random"])
+            _restore_random_states(mine["random"], trainer.strategy.root_device)
             pl_module.load_window_state(mine["window"])
         elif trainer.is_global_zero:  # another number of processes: random streams cannot go on, sums can
             pl_module.load_window_state(_add_windows([process["window"] for process in processes]))
@@ -165,21 +169,25 @@ def _add_windows(windows: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _random_states() -> dict[str, Any]:
+def _random_states(device: torch.device) -> dict[str, Any]:
+    """The states of the process's generators, and that of its own device: it may see others elsewhere."""
     algorithm, keys, *rest = np.random.get_state(legacy=True)  # noqa: NPY002  # the global stream is what others draw from
     states = {
         "torch": torch.get_rng_state(),
         "numpy": [algorithm, np.asarray(keys).tolist(), *rest],
         "python": random.getstate(),
     }
-    return {**states, "cuda": torch.cuda.get_rng_state_all()} if torch.cuda.is_available() else states
+    return {**states, "cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else states
 
 
-def _restore_random_states(states: dict[str, Any]) -> None:
+def _restore_random_states(states: dict[str, Any], device: torch.device) -> None:
     torch.set_rng_state(states["torch"])
     algorithm, keys, *rest = states["numpy"]
     np.random.set_state((algorithm, np.array(keys, dtype=np.uint32), *rest))  # noqa: NPY002
     version, internal, gauss = states["python"]
     random.setstate((version, tuple(internal), gauss))
-    if "cuda" in states and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(states["cuda"])
+    if "cuda" in states and device.type == "cuda":
+        saved = states["cuda"]
+        if isinstance(saved, list):  # as it was saved before: of all devices that the process saw
+            saved = saved[min(device.index or 0, len(saved) - 1)]
+        torch.cuda.set_rng_state(saved, device)
