@@ -178,6 +178,13 @@ class CtrlCTwice(Callback):
             time.sleep(60)
 
 
+class KilledWhileSaving(Callback):
+    """Kills this process while it writes its first checkpoint."""
+
+    def on_train_start(self, trainer, pl_module):
+        torch.save = lambda *args: os.kill(os.getpid(), signal.SIGKILL)
+
+
 class GrowsAt(Callback):
     """Puts a number of bytes more into the checkpoints that follow a step."""
 

@@ -110,6 +110,12 @@ class Checkpoints(Checkpoint):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.last_saved = trainer.global_step
+        last, source = self.folder / "last.ckpt", trainer.ckpt_path
+        if not trainer.is_global_zero or source is None or Path(source).resolve().parent != self.folder.resolve():
+            return
+        if not last.exists() or not last.samefile(source):
+            # a newer one is damaged, or no longer wanted: it is not to become the one before
+            link(Path(source), last)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
         epoch_goes_on = not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
