@@ -7,14 +7,15 @@ from typing import Any
 import numpy as np
 import torch
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
 
 from visionlab.loggers import MetricsTable
 from visionlab.processes import gather
 
 
 class ExactResume(Callback):
-    """Saves and restores what Lightning 2.6.6 does not: every process's random states, unlogged training losses, and
-    number of threads, on which the last bits of a sum depend.
+    """Saves and restores what Lightning 2.6.6 does not: every process's random states, unlogged training losses, logged
+    values that other callbacks look at, and number of threads, on which the last bits of a sum depend.
 
     Restored in ``on_train_start``, for between loading a checkpoint and that hook Lightning makes the iterator of the
     loader.
@@ -34,6 +35,7 @@ class ExactResume(Callback):
         self.threads = threads
         self.built: dict[str, Any] = {}
         self.loaded: dict[str, Any] | None = None
+        self.held_back: tuple[int, bool] | None = None
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # given a max_steps, Lightning 2.6.6 takes the end of an epoch for a place within it, and skips the next
@@ -45,25 +47,58 @@ class ExactResume(Callback):
             ],
             "schedulers": [_arguments(config.scheduler.state_dict()) for config in trainer.lr_scheduler_configs],
         }
+        self._validate_before_the_end(trainer)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         mine = {
             "random": _random_states(trainer.strategy.root_device),
             "window": pl_module.window_state(),
             "threads": torch.get_num_threads(),
+            "metrics": {name: value.cpu() for name, value in trainer.callback_metrics.items()},
         }
         processes = gather(mine)
+        validation = trainer.fit_loop.epoch_loop.val_loop.batch_progress.total
         checkpoint["visionlab"] = {
             "processes": processes,
             "built": self.built,
             "plateaus": _plateaus(trainer),
             "global_batch": len(processes) * trainer.datamodule.batch_size,  # type: ignore[attr-defined]
+            "before_validation": validation.started > validation.processed,  # type: ignore[attr-defined]
         }
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         self.loaded = checkpoint.get("visionlab")
         if self.loaded is not None and trainer.world_size != (before := len(self.loaded["processes"])):
             self._keep_global_batch(trainer, before, self.loaded["global_batch"])
+        if self.loaded is not None:
+            self.loaded = {"before_validation": False, **self.loaded, "step": checkpoint["global_step"]}
+        if self.loaded is not None and trainer.state.fn == TrainerFn.FITTING:
+            self._validate_before_the_end(trainer)
+
+    def _validate_before_the_end(self, trainer: Trainer) -> None:
+        """Where a run was saved after its last step, but before the validation that follows, hold its end back until
+        that begins, for Lightning asks first whether training has ended.
+        """
+        if self.loaded is None or not self.built:  # strategies differ in what comes first
+            return
+        loop = trainer.fit_loop.epoch_loop
+        ends = trainer.should_stop or 0 <= loop.max_steps <= self.loaded["step"]
+        if self.loaded["before_validation"] and ends and trainer.enable_validation:
+            self.held_back = (loop.max_steps, trainer.should_stop)
+            loop.max_steps, trainer.should_stop = -1, False
+            loop._should_check_val_fx = lambda data_fetcher: True  # type: ignore[method-assign]
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        loop = trainer.fit_loop.epoch_loop
+        if self.held_back is not None:
+            loop.max_steps, trainer.should_stop = self.held_back
+            del loop._should_check_val_fx
+            self.held_back = None
+        if trainer.state.fn == TrainerFn.VALIDATING:
+            _count_last_epoch(trainer)
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        _count_last_epoch(trainer)
 
     def _keep_global_batch(self, trainer: Trainer, before: int, images: int) -> None:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
@@ -95,6 +130,9 @@ class ExactResume(Callback):
             pl_module.load_window_state(mine["window"])
         elif trainer.is_global_zero:  # another number of processes: random streams cannot go on, sums can
             pl_module.load_window_state(_add_windows([process["window"] for process in processes]))
+        same = len(processes) == trainer.world_size
+        logged = processes[trainer.global_rank if same else 0].get("metrics", {})
+        trainer._logger_connector._callback_metrics.update(logged)
         for number, value in self.loaded.get("plateaus", {}).items():
             pl_module.lr_scheduler_step(trainer.lr_scheduler_configs[number].scheduler, value)
         self._obey_new_arguments(trainer, self.loaded["built"])
@@ -123,6 +161,12 @@ class ExactResume(Callback):
         ):
             changed = {name: value for name, value in new.items() if name in old and value != old[name]}
             config.scheduler.load_state_dict({**config.scheduler.state_dict(), **changed})
+
+
+def _count_last_epoch(trainer: Trainer) -> None:
+    """Let the closing evaluation tell the same epoch whether or not training had ended when the run was continued."""
+    epochs = trainer.fit_loop.epoch_progress.current
+    epochs.completed = epochs.ready
 
 
 def _plateaus(trainer: Trainer) -> dict[int, Any]:
