@@ -77,6 +77,46 @@ def test_weights_that_were_not_validated_since_a_run_was_continued_are_not_the_b
     assert_continued_exactly(recipe, ["--trainer.check_val_every_n_epoch", "2", "--trainer.max_epochs", "5"], way)
 
 
+def early_stopping(**arguments):
+    return callback("lightning.pytorch.callbacks.EarlyStopping", monitor="val/loss", **arguments)
+
+
+@pytest.mark.parametrize(
+    "way", [IN_TEST, *(pytest.param(w, marks=SLOW) for w in (signal_in_validation(36), signal_at(29)))]
+)
+def test_training_that_ended_early_stays_ended(recipe, way):
+    assert_continued_exactly(recipe, early_stopping(stopping_threshold=1.2), way)
+    assert checkpoint("straight/tiny/0", "last")["global_step"] == 36
+
+
+@pytest.mark.parametrize("changed", [pytest.param([], marks=SLOW), early_stopping(stopping_threshold=0.1)])
+def test_it_goes_on_where_the_rule_is_another(recipe, changed):
+    assert fit(recipe, "--runs", "straight") == 0
+    assert fit(recipe, *early_stopping(stopping_threshold=1.2)) == 0
+    assert fit(recipe, *changed, "--resume", "runs/tiny/0") == 0
+    assert_same_weights("straight/tiny/0", "runs/tiny/0", "best")
+
+
+@pytest.mark.slow
+def test_patience_may_be_raised(recipe):
+    worse = {"mode": "max", "patience": 1}
+    assert fit(recipe, *early_stopping(**worse)) == 0
+    assert checkpoint("runs/tiny/0", "last")["global_step"] == 36
+    assert fit(recipe, *early_stopping(**{**worse, "patience": 2}), "--resume", "runs/tiny/0") == 0
+    assert checkpoint("runs/tiny/0", "last")["global_step"] == 54
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("more", [[], ["--trainer.accumulate_grad_batches", "4"]])
+def test_training_that_ended_for_its_time_goes_on_with_more(recipe, more):
+    assert fit(recipe, *more, "--runs", "straight") == 0
+    short = ["--trainer.max_time", "00:00:00:02", *callback("SlowSteps", seconds=0.1)]
+    assert fit(recipe, *more, *short) == 0
+    assert checkpoint("runs/tiny/0", "last")["global_step"] < checkpoint("straight/tiny/0", "last")["global_step"]
+    assert fit(recipe, *more, "--trainer.max_time", "01:00:00:00", "--resume", "runs/tiny/0") == 0
+    assert_same_weights("straight/tiny/0", "runs/tiny/0", "last")
+
+
 NINTH = ["--trainer.val_check_interval", "9"]
 
 
@@ -102,6 +142,16 @@ def test_each_validation_may_find_the_best_weights(recipe):
     assert steps == list(range(9, 73, 9))
     best = max(zip(values, steps, strict=True))[1]
     assert checkpoint("runs/tiny/0", "best")["global_step"] == best
+
+
+@pytest.mark.slow
+def test_a_run_that_a_validation_ended_within_an_epoch_is_saved_and_continued_exactly(recipe):
+    words = ["--trainer.val_check_interval", "6", *early_stopping(stopping_threshold=1.2)]
+    assert_continued_exactly(recipe, words, IN_TEST, signal_in_validation(24), signal_at(23, signal.SIGTERM))
+    steps, values = read_metrics(Path("straight/tiny/0/metrics.csv"))["val/loss"]
+    assert values[-1] < 1.2
+    assert checkpoint("straight/tiny/0", "last")["global_step"] == steps[-1]
+    assert steps[-1] % 18 != 0
 
 
 @pytest.mark.slow

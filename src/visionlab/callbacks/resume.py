@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping, Timer
 from lightning.pytorch.trainer.states import TrainerFn
 
 from visionlab.loggers import MetricsTable
@@ -15,7 +16,8 @@ from visionlab.processes import gather
 
 class ExactResume(Callback):
     """Saves and restores what Lightning 2.6.6 does not: every process's random states, unlogged training losses, logged
-    values that other callbacks look at, and number of threads, on which the last bits of a sum depend.
+    values that other callbacks look at, and number of threads, on which the last bits of a sum depend; and whether
+    training was decided to end.
 
     Restored in ``on_train_start``, for between loading a checkpoint and that hook Lightning makes the iterator of the
     loader.
@@ -27,6 +29,8 @@ class ExactResume(Callback):
     Where the number of processes is another one, each takes as many images as keep the global batch what it was: so the
     epoch goes on where it stopped, with each image once, and steps and learning rates mean what they did.
 
+    A training that ended early stays ended, unless the rules by which it may end early are others now.
+
     Args:
         threads: the number that the recipe asks for, if it does.
     """
@@ -35,7 +39,12 @@ class ExactResume(Callback):
         self.threads = threads
         self.built: dict[str, Any] = {}
         self.loaded: dict[str, Any] | None = None
+        self.rules: list[dict[str, Any]] = []
         self.held_back: tuple[int, bool] | None = None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage == TrainerFn.FITTING:  # before Lightning puts in place of a given patience the one that was saved
+            self.rules = [_rule(callback) for callback in _early_stopping(trainer)]
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # given a max_steps, Lightning 2.6.6 takes the end of an epoch for a place within it, and skips the next
@@ -64,6 +73,7 @@ class ExactResume(Callback):
             "plateaus": _plateaus(trainer),
             "global_batch": len(processes) * trainer.datamodule.batch_size,  # type: ignore[attr-defined]
             "before_validation": validation.started > validation.processed,  # type: ignore[attr-defined]
+            "ended_by": self.rules if trainer.should_stop and not _time_is_up(trainer) else None,
         }
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
@@ -73,6 +83,7 @@ class ExactResume(Callback):
         if self.loaded is not None:
             self.loaded = {"before_validation": False, **self.loaded, "step": checkpoint["global_step"]}
         if self.loaded is not None and trainer.state.fn == TrainerFn.FITTING:
+            trainer.should_stop |= self.loaded.get("ended_by") == self.rules
             self._validate_before_the_end(trainer)
 
     def _validate_before_the_end(self, trainer: Trainer) -> None:
@@ -133,6 +144,8 @@ class ExactResume(Callback):
         same = len(processes) == trainer.world_size
         logged = processes[trainer.global_rank if same else 0].get("metrics", {})
         trainer._logger_connector._callback_metrics.update(logged)
+        for callback, rule in zip(_early_stopping(trainer), self.rules, strict=True):
+            callback.patience = rule["patience"]
         for number, value in self.loaded.get("plateaus", {}).items():
             pl_module.lr_scheduler_step(trainer.lr_scheduler_configs[number].scheduler, value)
         self._obey_new_arguments(trainer, self.loaded["built"])
@@ -167,6 +180,22 @@ def _count_last_epoch(trainer: Trainer) -> None:
     """Let the closing evaluation tell the same epoch whether or not training had ended when the run was continued."""
     epochs = trainer.fit_loop.epoch_progress.current
     epochs.completed = epochs.ready
+
+
+def _early_stopping(trainer: Trainer) -> list[EarlyStopping]:
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return [callback for callback in callbacks if isinstance(callback, EarlyStopping)]
+
+
+def _rule(callback: EarlyStopping) -> dict[str, Any]:
+    names = ("monitor", "mode", "patience", "min_delta", "stopping_threshold", "divergence_threshold")
+    return {name: getattr(callback, name) for name in names}
+
+
+def _time_is_up(trainer: Trainer) -> bool:
+    """Whether training ends for ``max_time``, which Lightning minds itself, and which a longer time lifts."""
+    timers = [callback for callback in trainer.callbacks if isinstance(callback, Timer)]  # type: ignore[attr-defined]
+    return any((left := timer.time_remaining()) is not None and left <= 0 for timer in timers)
 
 
 def _plateaus(trainer: Trainer) -> dict[int, Any]:
