@@ -1,4 +1,4 @@
-"""Kill a run at a random step, continue it, and compare it with one that nothing interrupted."""
+"""Kill a run at a random step or in a validation, continue it, and compare it with one that nothing interrupted."""
 
 import random
 import shutil
@@ -11,8 +11,8 @@ from conftest import RECIPE, in_child, in_processes, wait_for
 from visionlab.cli import main
 from visionlab.run import Run
 
-STEPS, SAVED_EVERY = 72, 7
-"""Of ``RECIPE``; an epoch has 18."""
+STEPS, STEPS_OF_AN_EPOCH, SAVED_EVERY = 72, 18, 7
+"""Of ``RECIPE``."""
 
 
 @dataclass
@@ -21,8 +21,9 @@ class Outcome:
 
     step: after which it was killed.
     redone: steps that were taken twice.
-    equal: whether weights, every logged number and, process by process, every image are those of the run that nothing
-        interrupted; where the number of processes changed, whether every global batch has the same images.
+    equal: whether the last and the best weights, every logged number and, process by process, every image are those of
+        the run that nothing interrupted; where the number of processes changed, whether every global batch has the same
+        images.
     """
 
     step: int
@@ -48,7 +49,10 @@ class Kills:
         for noted in (*self.folder.glob("runs.*"), *self.folder.glob("again.*")):
             noted.unlink()
         step, rank = self.draw.randrange(SAVED_EVERY + 1, STEPS), self.draw.randrange(self.world)
-        killer = f"{{class_path: stand_ins.SignalAt, init_args: {{step: {step}, rank: {rank}}}}}"
+        name = "SignalAt"
+        if self.draw.random() < 0.25:
+            name, step = "SignalInValidation", max(step // STEPS_OF_AN_EPOCH, 1) * STEPS_OF_AN_EPOCH
+        killer = f"{{class_path: stand_ins.{name}, init_args: {{step: {step}, rank: {rank}, number: 9}}}}"
         statuses = self._fit(self.world, "runs", "--trainer.callbacks+", killer)
         assert statuses[rank] == -signal.SIGKILL, statuses
         assert all(statuses), statuses
@@ -88,10 +92,13 @@ def _batches(noted):
 
 
 def same_end(one, other):
-    """Whether two runs ended with equal weights, bit by bit, and logged the same."""
+    """Whether two runs ended with equal weights, bit by bit, found the same to be the best, and logged the same."""
     if (one / "metrics.csv").read_text() != (other / "metrics.csv").read_text():
         return False
-    first, second = (
-        torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for run in (one, other)
-    )
-    return all(torch.equal(value, second[name]) for name, value in first.items())
+    for name in ("last.ckpt", "best.ckpt"):
+        first, second = (
+            torch.load(run / "checkpoints" / name, weights_only=True)["state_dict"] for run in (one, other)
+        )
+        if not all(torch.equal(value, second[key]) for key, value in first.items()):
+            return False
+    return True

@@ -1,4 +1,5 @@
-"""SIGKILL a random process at a random step, continue, and compare with a run that nothing interrupted (R1, R2).
+"""SIGKILL a random process at a random step or in a validation, continue, and compare with a run that nothing
+interrupted (R1, R2).
 
 Rows with one number of processes want weights, logged numbers and images to be equal, bit by bit; those in which it
 changes want each global batch to have the same images, each once.

@@ -13,6 +13,7 @@ import torch
 from lightning import LightningModule, Trainer
 from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.trainer.states import TrainerFn
 
 
 class AtomicCheckpointIO(CheckpointIO):
@@ -78,9 +79,9 @@ SECONDS_WORTH_SAVING = 5.0
 class Checkpoints(Checkpoint):
     """Keeps ``last.ckpt``, the one before as ``previous.ckpt``, and ``best.ckpt`` by the monitored metric.
 
-    Saves at the end of each epoch, after validation, every so many steps if wanted, and where training ends within an
-    epoch; and before a validation, unless the one before took less than :data:`SECONDS_WORTH_SAVING`. A run that is
-    continued from there begins with that validation.
+    Saves at the end of each epoch, after validation, and within an epoch every so many steps if wanted, where training
+    ends, and where a validation found the best weights; and before a validation, unless the one before took less than
+    :data:`SECONDS_WORTH_SAVING`. A run that is continued from a step that a validation follows begins with that.
 
     Args:
         folder: where to keep them.
@@ -110,83 +111,120 @@ class Checkpoints(Checkpoint):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.last_saved = trainer.global_step
+        # Lightning 2.6.6 counts the first batch of a validation that it begins again twice
+        trainer.fit_loop.epoch_loop.val_loop.batch_progress.total.reset_on_restart()
+        last, source = self.folder / "last.ckpt", trainer.ckpt_path
+        if not trainer.is_global_zero or source is None or Path(source).resolve().parent != self.folder.resolve():
+            return
+        if not last.exists() or not last.samefile(source):
+            # a newer one is damaged, or no longer wanted: it is not to become the one before
+            link(Path(source), last)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
         epoch_goes_on = not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
         due = self.every_n_steps is not None and trainer.global_step % self.every_n_steps == 0
-        ends = trainer.should_stop or trainer.global_step == trainer.max_steps
-        if (due or ends) and epoch_goes_on and trainer.global_step != self.last_saved:
-            self.save(trainer)
+        if epoch_goes_on and ((due and trainer.global_step != self.last_saved) or _ends(trainer)):
+            self.save_after_step(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.fast_dev_run:  # type: ignore[attr-defined]
-            return
-        if not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
-            # training ended within the epoch and was saved there, to be continued there
-            if trainer.is_global_zero and not (self.folder / "best.ckpt").exists():
-                link(self.folder / "last.ckpt", self.folder / "best.ckpt")
-            trainer.strategy.barrier()
-            return
-        if not self._is_best(trainer):
-            self.save(trainer)
-            return
-        # best before last: a kill in between repeats the epoch and finds it the best again
-        trainer.save_checkpoint(self.folder / "best.ckpt", weights_only=False)
-        self.last_saved = trainer.global_step
-        if trainer.is_global_zero:
-            self._keep_previous()
-            link(self.folder / "best.ckpt", self.folder / "last.ckpt")
-        trainer.strategy.barrier()
+        # where training ends within an epoch, it was saved there, to be continued there
+        if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            self._save(trainer, best=self._is_best(trainer))
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.sanity_checking or trainer.fast_dev_run:  # type: ignore[attr-defined]
+        if not _is_of_training(trainer):
             return
         # the processes' clocks differ, and all must save or none
         slow = self.validation_seconds > SECONDS_WORTH_SAVING
-        self.can_repeat_validation = trainer.strategy.reduce_boolean_decision(slow, all=False)
-        if self.can_repeat_validation:
-            # Lightning 2.6.6 goes back to a validation only where a step of it was begun when it saved
-            progress = trainer.fit_loop.epoch_loop.val_loop.batch_progress
-            before = copy.deepcopy(progress.state_dict())
-            progress.increment_ready()
-            progress.increment_started()
-            self.save(trainer)
-            progress.load_state_dict(before)
+        slow = trainer.strategy.reduce_boolean_decision(slow, all=False)
+        if slow and not self.can_repeat_validation:
+            self._save(trainer, before_validation=True)
         self.validation_began = time.monotonic()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.validated = not trainer.sanity_checking
-        self.can_repeat_validation = False
-        if not trainer.sanity_checking:
-            self.validation_seconds = time.monotonic() - self.validation_began
+        if not _is_of_training(trainer):
+            return
+        self.validated, self.can_repeat_validation = True, False
+        self.validation_seconds = time.monotonic() - self.validation_began
+        if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            return  # the end of the epoch follows
+        best = self.monitor in trainer.callback_metrics and self._is_best(trainer)
+        if best or _ends(trainer):
+            self._save(trainer, best=best)
 
     def _is_best(self, trainer: Trainer) -> bool:
         """Whether the weights are the best so far, the later of equals; without validation, the newest are."""
         value = None if self.monitor is None else trainer.callback_metrics.get(self.monitor)
         if value is None:
-            return True
+            return self.best_value is None
         sign = 1 if self.mode == "max" else -1
-        if not self.validated or (self.best_value is not None and sign * value < sign * self.best_value):
+        validated, self.validated = self.validated, False
+        if not validated or (self.best_value is not None and sign * value < sign * self.best_value):
             return False
-        self.best_value, self.validated = float(value), False
+        self.best_value = float(value)
         return True
 
-    def save(self, trainer: Trainer) -> None:
-        """Save now. Every process must call it."""
-        if trainer.is_global_zero:
-            self._keep_previous()
-        self.last_saved = trainer.global_step
-        trainer.save_checkpoint(self.folder / "last.ckpt", weights_only=False)
+    def save_after_step(self, trainer: Trainer) -> None:
+        """Save within an epoch, between a step and the validation that may follow it. Every process must call it."""
+        follows = trainer.fit_loop.epoch_loop._should_check_val_fx(trainer.fit_loop._data_fetcher)  # type: ignore[arg-type]
+        follows = trainer.strategy.reduce_boolean_decision(follows)
+        # where training ends unjudged, the newest weights are the best
+        self._save(trainer, best=self.best_value is None and _ends(trainer), before_validation=follows)
 
-    def _keep_previous(self) -> None:
-        if (self.folder / "last.ckpt").exists():
-            link(self.folder / "last.ckpt", self.folder / "previous.ckpt")
+    def _save(self, trainer: Trainer, best: bool = False, before_validation: bool = False) -> None:
+        """Save now. Every process must call it.
+
+        Args:
+            trainer: what to save.
+            best: whether to keep it as the best, too.
+            before_validation: whether a run that is continued from there is to begin with a validation.
+        """
+        loop = trainer.fit_loop.epoch_loop
+        if loop._should_accumulate():
+            # a run cannot be continued from there, for the gradients added up so far are not saved
+            if best:
+                trainer.save_checkpoint(self.folder / "best.ckpt", weights_only=False)
+            return
+        batches, validation = loop.batch_progress, loop.val_loop.batch_progress
+        before = copy.deepcopy((batches.state_dict(), validation.state_dict()))
+        if before_validation:
+            # Lightning 2.6.6 goes back to a validation only where, when it saved, the batch was completed and a step of
+            # the validation begun
+            batches.total.completed, batches.current.completed = batches.total.ready, batches.current.ready
+            validation.reset_on_run()
+            validation.increment_ready()
+            validation.increment_started()
+        last = self.folder / "last.ckpt"
+        if best:
+            # best before last: a kill in between repeats what led to it and finds it the best again
+            trainer.save_checkpoint(self.folder / "best.ckpt", weights_only=False)
+        if trainer.is_global_zero and last.exists():
+            link(last, self.folder / "previous.ckpt")
+        if not best:
+            trainer.save_checkpoint(last, weights_only=False)
+        elif trainer.is_global_zero:
+            link(self.folder / "best.ckpt", last)
+        trainer.strategy.barrier()
+        batches.load_state_dict(before[0])
+        validation.load_state_dict(before[1])
+        self.last_saved, self.can_repeat_validation = trainer.global_step, before_validation
 
     def state_dict(self) -> dict[str, Any]:
         return {"best_value": self.best_value}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best_value = state_dict["best_value"]
+
+
+def _is_of_training(trainer: Trainer) -> bool:
+    """Whether a validation is one within training: neither Lightning's first look nor the closing one."""
+    return trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking and not trainer.fast_dev_run  # type: ignore[attr-defined]
+
+
+def _ends(trainer: Trainer) -> bool:
+    """Whether no step follows."""
+    stops = trainer.should_stop and trainer.fit_loop._can_stop_early
+    return bool(stops or 0 <= trainer.max_steps <= trainer.global_step)
 
 
 def _write(checkpoint: dict[str, Any], file: BinaryIO) -> None:

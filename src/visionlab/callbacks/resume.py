@@ -7,14 +7,17 @@ from typing import Any
 import numpy as np
 import torch
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping, Timer
+from lightning.pytorch.trainer.states import TrainerFn
 
 from visionlab.loggers import MetricsTable
 from visionlab.processes import gather
 
 
 class ExactResume(Callback):
-    """Saves and restores what Lightning 2.6.6 does not: every process's random states, unlogged training losses, and
-    number of threads, on which the last bits of a sum depend.
+    """Saves and restores what Lightning 2.6.6 does not: every process's random states, unlogged training losses, logged
+    values that other callbacks look at, and number of threads, on which the last bits of a sum depend; and whether
+    training was decided to end.
 
     Restored in ``on_train_start``, for between loading a checkpoint and that hook Lightning makes the iterator of the
     loader.
@@ -26,6 +29,8 @@ class ExactResume(Callback):
     Where the number of processes is another one, each takes as many images as keep the global batch what it was: so the
     epoch goes on where it stopped, with each image once, and steps and learning rates mean what they did.
 
+    A training that ended early stays ended, unless the rules by which it may end early are others now.
+
     Args:
         threads: the number that the recipe asks for, if it does.
     """
@@ -34,6 +39,12 @@ class ExactResume(Callback):
         self.threads = threads
         self.built: dict[str, Any] = {}
         self.loaded: dict[str, Any] | None = None
+        self.rules: list[dict[str, Any]] = []
+        self.held_back: tuple[int, bool] | None = None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage == TrainerFn.FITTING:  # before Lightning puts in place of a given patience the one that was saved
+            self.rules = [_rule(callback) for callback in _early_stopping(trainer)]
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # given a max_steps, Lightning 2.6.6 takes the end of an epoch for a place within it, and skips the next
@@ -45,21 +56,60 @@ class ExactResume(Callback):
             ],
             "schedulers": [_arguments(config.scheduler.state_dict()) for config in trainer.lr_scheduler_configs],
         }
+        self._validate_before_the_end(trainer)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        mine = {"random": _random_states(), "window": pl_module.window_state(), "threads": torch.get_num_threads()}
+        mine = {
+            "random": _random_states(trainer.strategy.root_device),
+            "window": pl_module.window_state(),
+            "threads": torch.get_num_threads(),
+            "metrics": {name: value.cpu() for name, value in trainer.callback_metrics.items()},
+        }
         processes = gather(mine)
+        validation = trainer.fit_loop.epoch_loop.val_loop.batch_progress.total
         checkpoint["visionlab"] = {
             "processes": processes,
             "built": self.built,
             "plateaus": _plateaus(trainer),
             "global_batch": len(processes) * trainer.datamodule.batch_size,  # type: ignore[attr-defined]
+            "before_validation": validation.started > validation.processed,  # type: ignore[attr-defined]
+            "ended_by": self.rules if trainer.should_stop and not _time_is_up(trainer) else None,
         }
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         self.loaded = checkpoint.get("visionlab")
         if self.loaded is not None and trainer.world_size != (before := len(self.loaded["processes"])):
             self._keep_global_batch(trainer, before, self.loaded["global_batch"])
+        if self.loaded is not None:
+            self.loaded = {"before_validation": False, **self.loaded, "step": checkpoint["global_step"]}
+        if self.loaded is not None and trainer.state.fn == TrainerFn.FITTING:
+            trainer.should_stop |= self.loaded.get("ended_by") == self.rules
+            self._validate_before_the_end(trainer)
+
+    def _validate_before_the_end(self, trainer: Trainer) -> None:
+        """Where a run was saved after its last step, but before the validation that follows, hold its end back until
+        that begins, for Lightning asks first whether training has ended.
+        """
+        if self.loaded is None or not self.built:  # strategies differ in what comes first
+            return
+        loop = trainer.fit_loop.epoch_loop
+        ends = trainer.should_stop or 0 <= loop.max_steps <= self.loaded["step"]
+        if self.loaded["before_validation"] and ends and trainer.enable_validation:
+            self.held_back = (loop.max_steps, trainer.should_stop)
+            loop.max_steps, trainer.should_stop = -1, False
+            loop._should_check_val_fx = lambda data_fetcher: True  # type: ignore[method-assign]
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        loop = trainer.fit_loop.epoch_loop
+        if self.held_back is not None:
+            loop.max_steps, trainer.should_stop = self.held_back
+            del loop._should_check_val_fx
+            self.held_back = None
+        if trainer.state.fn == TrainerFn.VALIDATING:
+            _count_last_epoch(trainer)
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        _count_last_epoch(trainer)
 
     def _keep_global_batch(self, trainer: Trainer, before: int, images: int) -> None:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
@@ -87,10 +137,15 @@ class ExactResume(Callback):
         if len(processes) == trainer.world_size:
             mine = processes[trainer.global_rank]
             torch.set_num_threads(mine["threads"] if self.threads is None else self.threads)
-            _restore_random_states(mine["random"])
+            _restore_random_states(mine["random"], trainer.strategy.root_device)
             pl_module.load_window_state(mine["window"])
         elif trainer.is_global_zero:  # another number of processes: random streams cannot go on, sums can
             pl_module.load_window_state(_add_windows([process["window"] for process in processes]))
+        same = len(processes) == trainer.world_size
+        logged = processes[trainer.global_rank if same else 0].get("metrics", {})
+        trainer._logger_connector._callback_metrics.update(logged)
+        for callback, rule in zip(_early_stopping(trainer), self.rules, strict=True):
+            callback.patience = rule["patience"]
         for number, value in self.loaded.get("plateaus", {}).items():
             pl_module.lr_scheduler_step(trainer.lr_scheduler_configs[number].scheduler, value)
         self._obey_new_arguments(trainer, self.loaded["built"])
@@ -119,6 +174,28 @@ class ExactResume(Callback):
         ):
             changed = {name: value for name, value in new.items() if name in old and value != old[name]}
             config.scheduler.load_state_dict({**config.scheduler.state_dict(), **changed})
+
+
+def _count_last_epoch(trainer: Trainer) -> None:
+    """Let the closing evaluation tell the same epoch whether or not training had ended when the run was continued."""
+    epochs = trainer.fit_loop.epoch_progress.current
+    epochs.completed = epochs.ready
+
+
+def _early_stopping(trainer: Trainer) -> list[EarlyStopping]:
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return [callback for callback in callbacks if isinstance(callback, EarlyStopping)]
+
+
+def _rule(callback: EarlyStopping) -> dict[str, Any]:
+    names = ("monitor", "mode", "patience", "min_delta", "stopping_threshold", "divergence_threshold")
+    return {name: getattr(callback, name) for name in names}
+
+
+def _time_is_up(trainer: Trainer) -> bool:
+    """Whether training ends for ``max_time``, which Lightning minds itself, and which a longer time lifts."""
+    timers = [callback for callback in trainer.callbacks if isinstance(callback, Timer)]  # type: ignore[attr-defined]
+    return any((left := timer.time_remaining()) is not None and left <= 0 for timer in timers)
 
 
 def _plateaus(trainer: Trainer) -> dict[int, Any]:
@@ -165,21 +242,25 @@ def _add_windows(windows: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _random_states() -> dict[str, Any]:
+def _random_states(device: torch.device) -> dict[str, Any]:
+    """The states of the process's generators, and that of its own device: it may see others elsewhere."""
     algorithm, keys, *rest = np.random.get_state(legacy=True)  # noqa: NPY002  # the global stream is what others draw from
     states = {
         "torch": torch.get_rng_state(),
         "numpy": [algorithm, np.asarray(keys).tolist(), *rest],
         "python": random.getstate(),
     }
-    return {**states, "cuda": torch.cuda.get_rng_state_all()} if torch.cuda.is_available() else states
+    return {**states, "cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else states
 
 
-def _restore_random_states(states: dict[str, Any]) -> None:
+def _restore_random_states(states: dict[str, Any], device: torch.device) -> None:
     torch.set_rng_state(states["torch"])
     algorithm, keys, *rest = states["numpy"]
     np.random.set_state((algorithm, np.array(keys, dtype=np.uint32), *rest))  # noqa: NPY002
     version, internal, gauss = states["python"]
     random.setstate((version, tuple(internal), gauss))
-    if "cuda" in states and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(states["cuda"])
+    if "cuda" in states and device.type == "cuda":
+        saved = states["cuda"]
+        if isinstance(saved, list):  # as it was saved before: of all devices that the process saw
+            saved = saved[min(device.index or 0, len(saved) - 1)]
+        torch.cuda.set_rng_state(saved, device)

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch.distributed
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
 
 from visionlab.callbacks.checkpoints import Checkpoints
 from visionlab.processes import gather
@@ -94,14 +95,15 @@ class StopOnSignal(Callback):
         last = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
         accumulating = (batch_idx + 1) % trainer.accumulate_grad_batches != 0
         if not accumulating and not last and (number := self.agreement.reach()) is not None:
-            self.checkpoints.save(trainer)
+            self.checkpoints.save_after_step(trainer)
             raise Stopped(number, trainer.global_step)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.agreement.restart()
 
     def on_validation_batch_end(self, trainer: Trainer, *args: Any) -> None:
-        if self.checkpoints.can_repeat_validation:
+        # the closing one, where a test split has no labels, repeats no training
+        if self.checkpoints.can_repeat_validation or trainer.state.fn == TrainerFn.VALIDATING:
             self._stop_if_wanted(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
