@@ -104,6 +104,39 @@ def test_accumulated_gradients_are_continued_to_equal_bits(recipe):
     assert_same_end("straight/tiny/0", "runs/tiny/0")
 
 
+def killed_in(hook):
+    return ["--trainer.callbacks+", f"{{class_path: stand_ins.KilledIn, init_args: {{hook: {hook}}}}}"]
+
+
+@pytest.mark.parametrize(
+    ("words", "killer"),
+    [
+        pytest.param([], killed_in("on_validation_end"), id="as validation ended"),
+        pytest.param(["--trainer.val_check_interval", "9"], kill_at(13), id="after one within an epoch"),
+        pytest.param([], killed_in("on_test_end"), id="as the closing test ended"),
+    ],
+)
+def test_what_is_evaluated_again_stands_in_the_table_once(recipe, words, killer):
+    short = [*words, "--trainer.max_epochs", "2", "--save_every_n_steps", "50"]
+    assert fit_in_child(recipe, *short, "--runs", "straight") == 0
+    assert fit_in_child(recipe, *short, *killer) == -signal.SIGKILL
+    assert fit_in_child(recipe, *short, "--resume", "runs/tiny/0") == 0
+    assert_same_end("straight/tiny/0", "runs/tiny/0")
+    assert fit_in_child(recipe, *short, "--resume", "runs/tiny/0") == 0  # only the test is left to do
+    assert_same_end("straight/tiny/0", "runs/tiny/0")
+
+
+@pytest.mark.parametrize("left", [b"", b"step,ep", b"\0" * 300])
+def test_a_table_that_a_power_loss_left_is_no_obstacle(recipe, left):
+    short = ["--trainer.max_epochs", "2"]
+    assert fit_in_child(recipe, *short, "--runs", "straight") == 0
+    assert fit_in_child(recipe, *short, *kill_at(20)) == -signal.SIGKILL
+    Path("runs/tiny/0/metrics.csv").write_bytes(left)
+    assert fit_in_child(recipe, *short, "--resume", "runs/tiny/0") == 0
+    header, *rows = table("straight/tiny/0").splitlines(keepends=True)
+    assert table("runs/tiny/0") == header + "".join(row for row in rows if int(row.split(",")[0]) > 18)
+
+
 def test_every_image_of_the_interrupted_epoch_is_seen_once(recipe, straight):
     fit_in_child(recipe, *noting("killed"), *kill_at(33))
     fit_in_child(recipe, *noting("continued"), "--resume", "runs/tiny/0")

@@ -54,6 +54,7 @@ class ExactResume(Callback):
             "built": self.built,
             "plateaus": _plateaus(trainer),
             "global_batch": len(processes) * trainer.datamodule.batch_size,  # type: ignore[attr-defined]
+            "table": next((table.size for table in _tables(trainer)), None),
         }
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
@@ -78,9 +79,9 @@ class ExactResume(Callback):
         data.batch_size = each
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        for logger in trainer.loggers:
-            if isinstance(logger, MetricsTable):
-                logger.forget_after(trainer.global_step)
+        # a validation that is begun again has the step of the checkpoint
+        validates = trainer.fit_loop.epoch_loop.val_loop.restarted_mid_evaluation
+        self._forget_rows(trainer, "" if validates else None)
         if self.loaded is None:
             return
         processes = self.loaded["processes"]
@@ -95,6 +96,19 @@ class ExactResume(Callback):
             pl_module.lr_scheduler_step(trainer.lr_scheduler_configs[number].scheduler, value)
         self._obey_new_arguments(trainer, self.loaded["built"])
         self.loaded = None
+
+    def on_fit_end(self, trainer: Trainer, pl_module: Any) -> None:
+        if self.loaded is not None:  # training was over, and the closing test is done again
+            self._forget_rows(trainer, "test/" if trainer.datamodule.test_has_labels else "val/")  # type: ignore[attr-defined]
+            self.loaded = None
+
+    def _forget_rows(self, trainer: Trainer, stage: str | None) -> None:
+        """Take from the table what is logged again: what came after the step of the checkpoint and, unless None, what
+        of ``stage`` came after the checkpoint.
+        """
+        size = None if self.loaded is None or stage is None else self.loaded.get("table")
+        for table in _tables(trainer):
+            table.forget_after(trainer.global_step, size, stage or "")
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         # Lightning 2.6.6 would not tell ReduceLROnPlateau at the end of an epoch that was continued, for it clears this
@@ -119,6 +133,10 @@ class ExactResume(Callback):
         ):
             changed = {name: value for name, value in new.items() if name in old and value != old[name]}
             config.scheduler.load_state_dict({**config.scheduler.state_dict(), **changed})
+
+
+def _tables(trainer: Trainer) -> list[MetricsTable]:
+    return [logger for logger in trainer.loggers if isinstance(logger, MetricsTable)]
 
 
 def _plateaus(trainer: Trainer) -> dict[int, Any]:
