@@ -197,6 +197,7 @@ def _train_and_test(
 ) -> None:
     from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 
+    from visionlab.callbacks.checkpoints import AtomicCheckpointIO, link, read_checkpoint
     from visionlab.callbacks.choice import FirstChooses
     from visionlab.cli.table import results_table
 
@@ -209,6 +210,10 @@ def _train_and_test(
     best = experiment.checkpoints.folder / "best.ckpt"
     if trainer.interrupted or trainer.fast_dev_run:  # type: ignore[attr-defined]
         return
+    if run is not None and checkpoint is not None and not best.exists():
+        # training was over when this was saved, in another folder: nothing was trained, and nothing saved here
+        AtomicCheckpointIO().save_checkpoint(read_checkpoint(checkpoint), best)
+        link(best, best.with_name("last.ckpt"))
     if isinstance(trainer.strategy.launcher, _MultiProcessingLauncher):
         # the processes that trained have ended, and with them what they knew of how far they came
         last = trainer.strategy.checkpoint_io.load_checkpoint(experiment.checkpoints.folder / "last.ckpt")
@@ -221,8 +226,10 @@ def _train_and_test(
     if run is not None:
         note = "" if data.test_has_labels else " (the test split has no labels)"
         print(results_table(f"{run.folder.parent.name}, {stage}{note}", run, stage, experiment.task_name))
-        speed = json.loads((run.folder / "results" / "train.json").read_text())
-        print("trained {steps} steps in {seconds:.1f} s, {images_per_second:.0f} images/s".format(**speed))
+        speed = run.folder / "results" / "train.json"
+        if speed.exists():  # a kill as training ended leaves none, and there is nothing to do again
+            told = "trained {steps} steps in {seconds:.1f} s, {images_per_second:.0f} images/s"
+            print(told.format(**json.loads(speed.read_text())))
         print(f"run folder: {run.folder}")
 
 
