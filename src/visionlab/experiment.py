@@ -258,8 +258,8 @@ class Experiment(LightningCLI):
                 **({"inference_mode": False} if self.model.needs_gradients else {}),
                 **self._places(config),
             )
-        except (MisconfigurationException, TypeError) as error:
-            # a device that is not there, arguments that exclude each other
+        except (MisconfigurationException, TypeError, ImportError) as error:
+            # a device that is not there, arguments that exclude each other, a package that a strategy needs
             raise ValueError(f"trainer: {error}") from error
         _keep_single_files(self.trainer.strategy)
         check_tasks(self.trainer.num_devices, self.trainer.num_nodes)
