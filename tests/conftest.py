@@ -142,6 +142,11 @@ def by_rank(function: Callable[[int], Any], world: int) -> list[Any]:
 def in_processes(function: Callable[[], int], world: int) -> list[int]:
     """Run ``function`` in ``world`` forked processes that find each other as one distributed run; returns their exit
     statuses."""
+    return [wait_for(child, 120) for child in start_processes(function, world)]
+
+
+def start_processes(function: Callable[[], int], world: int) -> list[int]:
+    """As :func:`in_processes`, and returns their process numbers at once."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -154,7 +159,7 @@ def in_processes(function: Callable[[], int], world: int) -> list[int]:
 
         return in_child(as_rank, {**common, "LOCAL_RANK": str(rank), "RANK": str(rank)})
 
-    return [wait_for(child, 120) for child in [start(rank) for rank in range(world)]]
+    return [start(rank) for rank in range(world)]
 
 
 @pytest.fixture(scope="session")

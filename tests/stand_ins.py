@@ -120,6 +120,13 @@ class SignalInValidation(Callback):
             os.kill(os.getpid(), self.number)
 
 
+class KilledIn(Callback):
+    """Sends this process SIGKILL in a hook that takes the trainer and the task."""
+
+    def __init__(self, hook: str) -> None:
+        setattr(self, hook, lambda trainer, pl_module: os.kill(os.getpid(), signal.SIGKILL))
+
+
 class SignalInTest(Callback):
     """Sends this process a signal in the first step of the closing test."""
 

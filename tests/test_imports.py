@@ -17,6 +17,7 @@ MAY_IMPORT = {
     "loggers": {"tracking"},
     "signals": set(),  # noted from the start of the program, before torch is imported
     "slurm": set(),
+    "lock": set(),
     "preflight": set(),
     "watcher": set(),
     "attacks": {"batch"},

@@ -104,6 +104,72 @@ def test_accumulated_gradients_are_continued_to_equal_bits(recipe):
     assert_same_end("straight/tiny/0", "runs/tiny/0")
 
 
+def killed_in(hook):
+    return ["--trainer.callbacks+", f"{{class_path: stand_ins.KilledIn, init_args: {{hook: {hook}}}}}"]
+
+
+@pytest.mark.parametrize(
+    ("words", "killer"),
+    [
+        pytest.param([], killed_in("on_validation_end"), id="as validation ended"),
+        pytest.param(["--trainer.val_check_interval", "9"], kill_at(13), id="after one within an epoch"),
+        pytest.param([], killed_in("on_test_end"), id="as the closing test ended"),
+    ],
+)
+def test_what_is_evaluated_again_stands_in_the_table_once(recipe, words, killer):
+    short = [*words, "--trainer.max_epochs", "2", "--save_every_n_steps", "50"]
+    assert fit_in_child(recipe, *short, "--runs", "straight") == 0
+    assert fit_in_child(recipe, *short, *killer) == -signal.SIGKILL
+    assert fit_in_child(recipe, *short, "--resume", "runs/tiny/0") == 0
+    assert_same_end("straight/tiny/0", "runs/tiny/0")
+    assert fit_in_child(recipe, *short, "--resume", "runs/tiny/0") == 0  # only the test is left to do
+    assert_same_end("straight/tiny/0", "runs/tiny/0")
+
+
+def test_a_run_that_was_killed_as_training_ended_is_tested(recipe, capfd):
+    short = ["--trainer.max_epochs", "1"]
+    assert fit_in_child(recipe, *short, *killed_in("on_train_end")) == -signal.SIGKILL
+    assert not Path("runs/tiny/0/results/train.json").exists()
+    assert fit_in_child(recipe, *short, "--resume", "runs/tiny/0") == 0
+    assert Path("runs/tiny/0/results/test.json").exists()
+    assert Run.open("runs/tiny/0").info["state"] == "finished"
+    assert "run folder: runs/tiny/0" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("left", [b"", b"step,ep", b"\0" * 300])
+def test_a_table_that_a_power_loss_left_is_no_obstacle(recipe, left):
+    short = ["--trainer.max_epochs", "2"]
+    assert fit_in_child(recipe, *short, "--runs", "straight") == 0
+    assert fit_in_child(recipe, *short, *kill_at(20)) == -signal.SIGKILL
+    Path("runs/tiny/0/metrics.csv").write_bytes(left)
+    assert fit_in_child(recipe, *short, "--resume", "runs/tiny/0") == 0
+    header, *rows = table("straight/tiny/0").splitlines(keepends=True)
+    assert table("runs/tiny/0") == header + "".join(row for row in rows if int(row.split(",")[0]) > 18)
+
+
+def test_what_is_no_run_keeps_no_other_from_being_continued(recipe, capfd):
+    assert fit_in_child(recipe, *kill_at(20)) == -signal.SIGKILL
+    shutil.copytree("runs/tiny/0", "runs/tiny/good")
+    shutil.copytree("runs/tiny/0", "runs/tiny/1")
+    Path("runs/tiny/1/run.json").write_text("")
+    shutil.copytree("runs/tiny/0", "runs/tiny/2")
+    Path("runs/tiny/2/config.yaml").write_text("")
+    assert fit_in_child(recipe, *kill_at(20), "--resume", "auto") == -signal.SIGKILL
+    said = capfd.readouterr().err
+    assert "continuing runs/tiny/0 from last.ckpt" in said
+    assert "visionlab: passing over runs/tiny/1: runs/tiny/1/run.json is damaged" in said
+    assert "visionlab: passing over runs/tiny/2: " in said
+
+
+def test_a_checkpoint_of_finished_training_is_tested_in_a_folder_of_its_own(recipe, straight):
+    given = straight / "tiny" / "0" / "checkpoints" / "last.ckpt"
+    shutil.copyfile(given, "copy.ckpt")
+    assert fit_in_child(recipe, "--resume", "copy.ckpt") == 0
+    assert Path("runs/tiny/0/results/test.json").exists()
+    assert all(torch.equal(value, weights("runs/tiny/0")[name]) for name, value in weights(straight / "tiny/0").items())
+    assert main(["test", "runs/tiny/0"]) == 0
+
+
 def test_every_image_of_the_interrupted_epoch_is_seen_once(recipe, straight):
     fit_in_child(recipe, *noting("killed"), *kill_at(33))
     fit_in_child(recipe, *noting("continued"), "--resume", "runs/tiny/0")

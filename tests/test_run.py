@@ -37,6 +37,7 @@ def test_everything_is_there(finished):
         "run.json",
         "config.yaml",
         "metrics.csv",
+        "lock",
         "results/train.json",
         *(
             f"results/{stage}{rest}"
@@ -190,7 +191,7 @@ def test_opening_what_is_no_run(tmp_path):
 def test_another_process_never_reads_half_a_configuration(tmp_path):
     run = Run.create(tmp_path, "trainer: {max_epochs: 0}")
     with ThreadPoolExecutor() as pool:
-        written = pool.submit(lambda: [run.reopen(f"trainer: {{max_epochs: {i}}}") for i in range(1000)])
+        written = pool.submit(lambda: [run.reopen(f"trainer: {{max_epochs: {i}}}") for i in range(300)])
         while not written.done():
             assert run.config["trainer"]["max_epochs"] >= 0
             assert run.info["state"] == "running"

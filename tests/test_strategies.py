@@ -93,6 +93,7 @@ def test_a_search_for_unused_parameters_changes_no_bit(recipe):
         ("fsdp", "requires a GPU"),
         ("deepspeed", "DeepSpeed"),
         ("ddb", "ddb"),
+        ("xla", "torch_xla"),
     ],
 )
 def test_a_strategy_that_cannot_be_had_is_one_line(recipe, capfd, strategy, message):

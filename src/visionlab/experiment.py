@@ -20,6 +20,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 
 from visionlab.callbacks.checkpoints import AtomicCheckpointIO, Checkpoints
 from visionlab.callbacks.ema import EMA
@@ -37,6 +38,7 @@ from visionlab.callbacks.throughput import Throughput
 from visionlab.callbacks.translations import ShowsImages, Translations
 from visionlab.callbacks.watch import Watch
 from visionlab.data.base import DataModule
+from visionlab.launcher import Launcher
 from visionlab.loggers import MetricsTable, open_wandb
 from visionlab.mistakes import explain
 from visionlab.preflight import check_network, check_processes
@@ -212,7 +214,7 @@ class Experiment(LightningCLI):
         Raises:
             ValueError: if the trainer cannot be had here.
         """
-        self.run = run
+        self.run, request = run, request or StopRequest()
         folder = Path("runs") if run is None else run.folder  # on other processes nothing is written to it
         config = copy.copy(self.config_init["trainer"])
         chosen = config.get("logger")
@@ -232,7 +234,7 @@ class Experiment(LightningCLI):
             monitor = None if judge.monitor is None else f"val/{self.model.best_by}{judge.monitor}"
             every_n_steps = self.config["save_every_n_steps"]
             self.checkpoints = Checkpoints(folder / "checkpoints", monitor, judge.mode, every_n_steps)
-            stop = StopOnSignal(self.checkpoints, request or StopRequest())
+            stop = StopOnSignal(self.checkpoints, request)
             if isinstance(self.model, Generation):
                 callbacks.append(GANAlarms(folder / "checkpoints"))
             callbacks += [Throughput(folder), ExactResume(self.config["threads"]), stop, self.checkpoints]
@@ -258,10 +260,13 @@ class Experiment(LightningCLI):
                 **({"inference_mode": False} if self.model.needs_gradients else {}),
                 **self._places(config),
             )
-        except (MisconfigurationException, TypeError) as error:
-            # a device that is not there, arguments that exclude each other
+        except (MisconfigurationException, TypeError, ImportError) as error:
+            # a device that is not there, arguments that exclude each other, a package that a strategy needs
             raise ValueError(f"trainer: {error}") from error
-        keep_single_files(self.trainer.strategy)
+        strategy = self.trainer.strategy
+        if record and isinstance(strategy.launcher, _MultiProcessingLauncher):
+            strategy._launcher = Launcher(strategy.launcher, request)
+        keep_single_files(strategy)
         check_tasks(self.trainer.num_devices, self.trainer.num_nodes)
         if self.trainer.world_size > 1:
             if isinstance(config["strategy"], str):

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning_utilities.core.rank_zero import rank_zero_only, rank_zero_warn
 
 from visionlab import tracking
+
+HEADER = "step,epoch,name,value\n"
 
 
 class MetricsTable(Logger):
@@ -42,24 +45,41 @@ class MetricsTable(Logger):
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         epoch = int(metrics["epoch"]) if "epoch" in metrics else ""  # callbacks of Lightning's do not tell it
-        new = not self.path.exists()
+        new = self.size == 0
         with self.path.open("a", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             if new:
-                writer.writerow(["step", "epoch", "name", "value"])
+                file.write(HEADER)
             writer.writerows(
                 [step, epoch, name, repr(float(value))] for name, value in metrics.items() if name != "epoch"
             )
 
+    @property
+    def size(self) -> int:
+        """How many bytes are on disk."""
+        return self.path.stat().st_size if self.path.exists() else 0
+
     @rank_zero_only
-    def forget_after(self, step: int) -> None:
-        """Drop the rows after ``step``, and a last row that was cut off."""
+    def forget_after(self, step: int, size: int | None = None, stage: str = "") -> None:
+        """Drop what is logged again: the rows after ``step``, and a last row that was cut off.
+
+        Args:
+            step: of the checkpoint.
+            size: how many bytes there were when it was saved; None keeps all rows up to its step.
+            stage: what of the rows beyond ``size`` is logged again, as their names begin.
+        """
         if not self.path.exists():
             return
-        header, *rows = self.path.read_text().splitlines(keepends=True)
-        kept = [row for row in rows if row.endswith("\n") and row.count(",") == 3 and int(row.split(",")[0]) <= step]
+        kept, at = [HEADER.encode()], 0
+        for row in self.path.read_bytes().splitlines(keepends=True):
+            again = size is not None and at >= size
+            at += len(row)
+            # a power loss may leave anything
+            found = re.fullmatch(rb"(\d+),\d*,([^,]+),[^,]+\n", row)
+            if found and int(found[1]) <= step and not (again and found[2].startswith(stage.encode())):
+                kept.append(row)
         beside = self.path.with_suffix(".tmp")
-        beside.write_text(header + "".join(kept))
+        beside.write_bytes(b"".join(kept))
         beside.replace(self.path)
 
 

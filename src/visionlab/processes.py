@@ -1,5 +1,6 @@
 """What the processes of one run tell each other."""
 
+import os
 from typing import Any
 
 import torch.distributed
@@ -27,4 +28,5 @@ def gather(value: Any) -> list[Any]:
 
 def is_first() -> bool:
     """Whether this is the process that writes: rank 0, known even before the processes have met."""
-    return bool(rank_zero_only.rank == 0)  # type: ignore[attr-defined]  # Lightning sets it when it is imported
+    # Lightning sets the rank when it is imported, and takes the first process of every machine started by hand for 0
+    return bool(rank_zero_only.rank == 0) and os.environ.get("NODE_RANK", "0") == "0"  # type: ignore[attr-defined]

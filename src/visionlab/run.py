@@ -11,6 +11,7 @@
         checkpoints/    best.ckpt, last.ckpt, previous.ckpt
         pictures/
         wandb/
+        lock            held by the process that trains
 """
 
 import json
@@ -30,11 +31,15 @@ import yaml
 
 import visionlab
 from visionlab import slurm
+from visionlab.lock import Lock, holder
 
 FORMAT = 1
 """The version of the run folder's layout."""
 
 State = Literal["running", "finished", "stopped", "failed"]
+
+SECONDS_TO_END = 30
+"""How long a process may take to end when its job has been started again."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +49,13 @@ class Run:
     folder: Path
 
     @staticmethod
-    def create(parent: Path, config: str) -> "Run":
+    def create(parent: Path, config: str, lock: Lock | None = None) -> "Run":
         """Make the next numbered folder under ``parent``. Only one process of a run may.
 
         Args:
             parent: ``runs/<recipe>``.
             config: the resolved configuration, as YAML.
+            lock: is to hold the run, so that no other process continues it.
         """
         parent.mkdir(parents=True, exist_ok=True)
         number = 1 + max((int(p.name) for p in parent.iterdir() if p.name.isdigit()), default=-1)
@@ -60,6 +66,8 @@ class Run:
             except FileExistsError:  # another run was faster
                 number += 1
         run = Run(parent / str(number))
+        if lock is not None:
+            lock.take(run._lock)  # before the run can be found
         run._replace("config.yaml", config)
         run._write(
             {
@@ -113,6 +121,28 @@ class Run:
         """The weights that did best on the monitored metric."""
         return self.checkpoints / "best.ckpt"
 
+    @property
+    def _lock(self) -> Path:
+        return self.folder / "lock"
+
+    def hold(self, lock: Lock) -> None:
+        """Have ``lock`` hold the run. A process of this very job that does is waited for: it is about to end.
+
+        Raises:
+            ValueError: names the process that holds it.
+        """
+        if lock.take(self._lock):
+            return
+        if self._is_of_this_job():
+            print(f"visionlab: waiting for {holder(self._lock)} to leave {self.folder}", file=sys.stderr, flush=True)
+            if lock.take(self._lock, SECONDS_TO_END):
+                return
+        raise ValueError(f"{self.folder} is in use by {holder(self._lock)}; if that is gone, delete {self._lock}")
+
+    def _is_of_this_job(self) -> bool:
+        job = job_id()
+        return job is not None and self.info.get("job") == job
+
     def reopen(self, config: str) -> None:
         """Continue the run, with the configuration as it is now."""
         self._replace("config.yaml", config)
@@ -144,26 +174,55 @@ class Run:
         self._replace("run.json", json.dumps(info, indent=2) + "\n")
 
     def _replace(self, name: str, text: str) -> None:
-        """Write a file at once, for the other processes of the run may be reading it."""
+        """Write a file at once, for the other processes of the run may be reading it, and the power may fail."""
         beside = self.folder / f"{name}.tmp"
-        beside.write_text(text)
+        with beside.open("w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
         beside.replace(self.folder / name)
 
 
-def find_unfinished(parent: Path, config: dict[str, Any]) -> Run | None:
+def find_unfinished(parent: Path, config: dict[str, Any], lock: Lock | None = None) -> Run | None:
     """The run that the same command would continue: the one of this Slurm or torchrun job, else the newest that has not
-    finished and has an equal resolved configuration.
+    finished, has an equal resolved configuration, and is in use by no other process. Damaged ones are passed over, with
+    a warning.
 
     Args:
         parent: ``runs/<recipe>``.
         config: the resolved configuration.
+        lock: is to hold the run.
+
+    Raises:
+        ValueError: if a process of this job goes on using its run.
     """
-    folders = sorted((p.parent for p in parent.glob("*/run.json")), key=lambda p: int(p.name), reverse=True)
-    unfinished = [run for run in map(Run, folders) if run.info["state"] != "finished"]
-    job = job_id()
-    of_this_job = [run for run in unfinished if job is not None and run.info["job"] == job]
-    alike = [run for run in unfinished if run.config == config]
-    return next(iter(of_this_job + alike), None)
+    numbers = sorted((int(p.parent.name) for p in parent.glob("*/run.json") if p.parent.name.isdigit()), reverse=True)
+    of_this_job, alike = [], []
+    for number in numbers:
+        try:
+            run = Run.open(parent / str(number))
+            if run.info["state"] == "finished":
+                continue
+            if run._is_of_this_job():
+                of_this_job.append(run)
+            elif run.config == config:
+                alike.append(run)
+        except (ValueError, KeyError, TypeError, OSError, yaml.YAMLError) as error:
+            print(f"visionlab: passing over {parent / str(number)}: {error}", file=sys.stderr)
+    for run in [*of_this_job, *alike]:
+        if lock is None:
+            return run
+        try:
+            run.hold(lock)
+        except ValueError as error:
+            if run in of_this_job:
+                raise
+            print(f"visionlab: passing over a run: {error}", file=sys.stderr)
+            continue
+        if run.info["state"] != "finished":
+            return run
+        lock.release()  # it has finished meanwhile
+    return None
 
 
 def job_id() -> str | None:

@@ -27,13 +27,14 @@ class StopRequest:
         Returns:
             What those did that were not noted before, for ``signal.signal``.
         """
-        before = {n: signal.getsignal(n) for n in numbers if signal.getsignal(n) != self._receive}
+        before = {n: signal.getsignal(n) for n in numbers if signal.getsignal(n) != self.receive}
         for number in before:
-            signal.signal(number, self._receive)
+            signal.signal(number, self.receive)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
         return before
 
-    def _receive(self, number: int, frame: Any) -> None:
+    def receive(self, number: int, frame: Any) -> None:
+        """Remember a signal: a handler of it."""
         self.number = number
         if number == signal.SIGINT:
             # clusters repeat SIGTERM of themselves, people repeat Ctrl-C when they mean it

@@ -74,6 +74,7 @@ class ExactResume(Callback):
             "global_batch": len(processes) * trainer.datamodule.batch_size,  # type: ignore[attr-defined]
             "before_validation": validation.started > validation.processed,  # type: ignore[attr-defined]
             "ended_by": self.rules if trainer.should_stop and not _time_is_up(trainer) else None,
+            "table": next((table.size for table in _tables(trainer)), None),
         }
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
@@ -128,9 +129,9 @@ class ExactResume(Callback):
         data.batch_size = each
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        for logger in trainer.loggers:
-            if isinstance(logger, MetricsTable):
-                logger.forget_after(trainer.global_step)
+        # a validation that is begun again has the step of the checkpoint
+        validates = trainer.fit_loop.epoch_loop.val_loop.restarted_mid_evaluation
+        self._forget_rows(trainer, "" if validates else None)
         if self.loaded is None:
             return
         processes = self.loaded["processes"]
@@ -150,6 +151,19 @@ class ExactResume(Callback):
             pl_module.lr_scheduler_step(trainer.lr_scheduler_configs[number].scheduler, value)
         self._obey_new_arguments(trainer, self.loaded["built"])
         self.loaded = None
+
+    def on_fit_end(self, trainer: Trainer, pl_module: Any) -> None:
+        if self.loaded is not None:  # training was over, and the closing test is done again
+            self._forget_rows(trainer, "test/" if trainer.datamodule.test_has_labels else "val/")  # type: ignore[attr-defined]
+            self.loaded = None
+
+    def _forget_rows(self, trainer: Trainer, stage: str | None) -> None:
+        """Take from the table what is logged again: what came after the step of the checkpoint and, unless None, what
+        of ``stage`` came after the checkpoint.
+        """
+        size = None if self.loaded is None or stage is None else self.loaded.get("table")
+        for table in _tables(trainer):
+            table.forget_after(trainer.global_step, size, stage or "")
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         # Lightning 2.6.6 would not tell ReduceLROnPlateau at the end of an epoch that was continued, for it clears this
@@ -196,6 +210,10 @@ def _time_is_up(trainer: Trainer) -> bool:
     """Whether training ends for ``max_time``, which Lightning minds itself, and which a longer time lifts."""
     timers = [callback for callback in trainer.callbacks if isinstance(callback, Timer)]  # type: ignore[attr-defined]
     return any((left := timer.time_remaining()) is not None and left <= 0 for timer in timers)
+
+
+def _tables(trainer: Trainer) -> list[MetricsTable]:
+    return [logger for logger in trainer.loggers if isinstance(logger, MetricsTable)]
 
 
 def _plateaus(trainer: Trainer) -> dict[int, Any]:

@@ -14,6 +14,7 @@ import yaml
 
 from visionlab import slurm
 from visionlab.cli.options import Request, read_request, refuse_address
+from visionlab.lock import Lock
 from visionlab.preflight import check_launch, check_processes
 from visionlab.run import Run, find_unfinished
 from visionlab.signals import ASKING_TO_STOP, StopRequest
@@ -80,24 +81,40 @@ def _devices_and_nodes(words: list[str]) -> tuple[int, int] | None:
 
 
 def _fit(request: Request, runs: Path, resume: str | None, request_to_stop: StopRequest) -> int:
-    from lightning.fabric.utilities.exceptions import MisconfigurationException
-
-    from visionlab.callbacks.stop import Stopped
     from visionlab.experiment import Experiment
     from visionlab.processes import is_first
 
     experiment = Experiment(request.args)
     parent = runs / request.name
-    run, checkpoint = _where_to_continue(experiment, parent, resume)
-    anew = run is None
-    if is_first():
-        if run is None:
-            run = Run.create(parent, experiment.recipe)
+    with Lock() as lock:
+        run, checkpoint = _where_to_continue(experiment, parent, resume, lock)
+        anew = run is None
+        if not is_first():
+            run = None
+        elif run is None:
+            run = Run.create(parent, experiment.recipe, lock)
         else:
             run.reopen(experiment.recipe)
             print(f"continuing {run.folder} from {checkpoint.name if checkpoint else 'the start'}", file=sys.stderr)
-    else:
-        run = None
+        return _fit_in(run, anew, checkpoint, experiment, request_to_stop)
+
+
+def _fit_in(
+    run: Run | None, anew: bool, checkpoint: Path | None, experiment: "Experiment", request_to_stop: StopRequest
+) -> int:
+    """Train and test; returns the exit status.
+
+    Args:
+        run: the folder, on the first process.
+        anew: whether it was made for this.
+        checkpoint: where to begin, on the first process.
+        experiment: what to train.
+        request_to_stop: has noted signals since the program began.
+    """
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+    from visionlab.callbacks.stop import Stopped
+
     try:
         _train_and_test(experiment, run, checkpoint, request_to_stop)
     except Stopped as stopped:
@@ -131,19 +148,32 @@ def _fit(request: Request, runs: Path, resume: str | None, request_to_stop: Stop
     return 0
 
 
-def _where_to_continue(experiment: "Experiment", parent: Path, resume: str | None) -> tuple[Run | None, Path | None]:
-    """The run folder to continue and the checkpoint to continue from, the same on every process."""
+def _where_to_continue(
+    experiment: "Experiment", parent: Path, resume: str | None, lock: Lock
+) -> tuple[Run | None, Path | None]:
+    """The run folder to continue, held by ``lock``, and the checkpoint to continue from. The first process chooses
+    them; the others only see that what was named is there.
+
+    Raises:
+        ValueError: if another process uses the run.
+    """
+    from visionlab.processes import is_first
+
     if resume is None:
         return None, None
+    named = None
     if resume == "auto":
-        run = find_unfinished(parent, experiment.resolved) if parent.is_dir() else None
-        return run, run.newest_checkpoint() if run else None
-    path = Path(resume)
-    if path.is_file():
-        of_a_run = (path.parent.parent / "run.json").is_file()
-        return Run.open(path.parent.parent) if of_a_run else None, path
-    run = Run.open(path)
-    return run, run.newest_checkpoint()
+        run = find_unfinished(parent, experiment.resolved, lock) if is_first() and parent.is_dir() else None
+    elif (path := Path(resume)).is_file():
+        named = path
+        run = Run.open(path.parent.parent) if (path.parent.parent / "run.json").is_file() else None
+    else:
+        run = Run.open(path)
+    if run is None or not is_first():
+        return run, named
+    if resume != "auto":
+        run.hold(lock)
+    return run, named or run.newest_checkpoint()
 
 
 def _leave(run: Run | None, number: int, steps: int) -> int:
@@ -167,16 +197,23 @@ def _train_and_test(
 ) -> None:
     from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 
+    from visionlab.callbacks.checkpoints import AtomicCheckpointIO, link, read_checkpoint
+    from visionlab.callbacks.choice import FirstChooses
     from visionlab.cli.table import results_table
 
     trainer = experiment.start(run, record=True, request=request_to_stop)
     task, data = experiment.model, experiment.datamodule
     if run is not None:
         run.describe(experiment.place)
+    trainer.callbacks.append(FirstChooses(checkpoint))  # type: ignore[attr-defined]
     trainer.fit(task, datamodule=data, ckpt_path=checkpoint)
     best = experiment.checkpoints.folder / "best.ckpt"
     if trainer.interrupted or trainer.fast_dev_run:  # type: ignore[attr-defined]
         return
+    if run is not None and checkpoint is not None and not best.exists():
+        # training was over when this was saved, in another folder: nothing was trained, and nothing saved here
+        AtomicCheckpointIO().save_checkpoint(read_checkpoint(checkpoint), best)
+        link(best, best.with_name("last.ckpt"))
     if isinstance(trainer.strategy.launcher, _MultiProcessingLauncher):
         # the processes that trained have ended, and with them what they knew of how far they came
         last = trainer.strategy.checkpoint_io.load_checkpoint(experiment.checkpoints.folder / "last.ckpt")
@@ -189,8 +226,10 @@ def _train_and_test(
     if run is not None:
         note = "" if data.test_has_labels else " (the test split has no labels)"
         print(results_table(f"{run.folder.parent.name}, {stage}{note}", run, stage, experiment.task_name))
-        speed = json.loads((run.folder / "results" / "train.json").read_text())
-        print("trained {steps} steps in {seconds:.1f} s, {images_per_second:.0f} images/s".format(**speed))
+        speed = run.folder / "results" / "train.json"
+        if speed.exists():  # a kill as training ended leaves none, and there is nothing to do again
+            told = "trained {steps} steps in {seconds:.1f} s, {images_per_second:.0f} images/s"
+            print(told.format(**json.loads(speed.read_text())))
         print(f"run folder: {run.folder}")
 
 
