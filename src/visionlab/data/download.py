@@ -119,7 +119,7 @@ def _lock(lock: IO[str], path: Path) -> None:
             fcntl.flock(lock, fcntl.LOCK_EX)
     except OSError as error:
         raise OSError(
-            f"{lock.name} cannot be locked ({error.strerror}), so that two processes could spoil each other's download: "
+            f"{lock.name} cannot be locked ({error.strerror}), so two processes could spoil each other's download: "
             "download to another file system, and move the files"
         ) from error
 
