@@ -23,6 +23,7 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.content = CONTENT
         self.ranges = True
+        self.kind = None  # the Content-Type
         self.cuts = []  # how many bytes each of the next answers sends before the connection breaks
         self.asked = []  # path and Range of each request
 
@@ -45,6 +46,8 @@ class Handler(BaseHTTPRequestHandler):
         body = server.content[start:]
         self.send_response(206 if asked and server.ranges else 200)
         self.send_header("Content-Length", str(len(body)))
+        if server.kind:
+            self.send_header("Content-Type", server.kind)
         if asked and server.ranges:
             self.send_header("Content-Range", f"bytes {start}-{len(server.content) - 1}/{len(server.content)}")
         self.end_headers()
@@ -189,6 +192,33 @@ def test_without_a_checksum_the_size_tells_the_file(server, tmp_path):
     assert len(server.asked) == 1
     with pytest.raises(OSError, match=r"by hand \(2 bytes\), then run"):
         fetch(Remote("other", 2, None, (server.url("/missing"),)), tmp_path, "again")
+
+
+@pytest.mark.parametrize("size", [60, len(CONTENT)])
+def test_a_web_page_is_not_the_file(server, tmp_path, size):
+    """As a proxy that asks for a login gives one for any address."""
+    server.content, server.kind, server.ranges = b"<html>".ljust(size), "text/html; charset=utf-8", False
+    with pytest.raises(OSError, match="the answer is a web page"):
+        fetch(Remote("folder/file.bin", len(CONTENT), None, (server.url(),)), tmp_path, "again")
+    assert files(tmp_path) == []
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_of_an_answer_of_another_length_nothing_is_kept(server, tmp_path, ranges):
+    server.content, server.ranges = b"502 upstream is busy", ranges
+    unpublished = Remote("folder/file.bin", len(CONTENT), None, (server.url(),))
+    with pytest.raises(OSError, match="offers 20 bytes, not 1,000,000"):
+        fetch(unpublished, tmp_path, "again")
+    assert files(tmp_path) == []
+    server.content, server.ranges = CONTENT, True
+    assert fetch(unpublished, tmp_path, "again").read_bytes() == CONTENT
+
+
+def test_what_begins_otherwise_is_another_file(server, tmp_path):
+    with pytest.raises(OSError, match="another file"):
+        fetch(Remote("file.csv", len(CONTENT), None, (server.url(),), (b"ImageID,",)), tmp_path, "again")
+    assert files(tmp_path) == []
+    fetch(Remote("file.csv", len(CONTENT), None, (server.url(),), (b"ImageID,", CONTENT[:3])), tmp_path, "again")
 
 
 def test_md5(tmp_path):

@@ -1,17 +1,22 @@
 """Getting the files of a data set from its publisher: resumed where they broke off, whole or not there at all."""
 
+import fcntl
 import gzip
 import hashlib
 import http.client
+import os
 import shutil
 import stat
+import sys
 import tarfile
 import tempfile
 import urllib.request
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from email.message import Message
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
@@ -36,14 +41,16 @@ class Remote:
     Attributes:
         path: where it belongs, relative to the root of the data set.
         size: in bytes.
-        md5: in hexadecimal; None where nobody has published it, and the size alone tells the file.
+        md5: in hexadecimal; None where nobody has published it, and the size and the beginning tell the file.
         urls: the publisher's own address and mirrors of the same bytes, in the order in which they are tried.
+        begins: with one of these the file begins.
     """
 
     path: str
     size: int
     md5: str | None
     urls: tuple[str, ...]
+    begins: tuple[bytes, ...] = (b"",)
 
 
 def md5(path: Path) -> str:
@@ -55,7 +62,8 @@ def md5(path: Path) -> str:
 def fetch(remote: Remote, root: Path, command: str) -> Path:
     """Download a file, unless it lies there already with the right size and checksum.
 
-    The bytes gather in ``<file>.part``, which a later call continues, and take the file's name once they are right.
+    The bytes gather in ``<file>.part``, which a later call continues, and take the file's name once they are right. Of
+    several processes one downloads, and the others wait for it.
 
     Args:
         remote: the file.
@@ -63,12 +71,60 @@ def fetch(remote: Remote, root: Path, command: str) -> Path:
         command: what the user runs to go on once they have put the file there themselves.
 
     Raises:
-        OSError: if no address gives the file; the message says which file to put where.
+        OSError: if no address gives the file; the message says which file to put where. Or if the file system has no
+            locks.
     """
     path = root / remote.path
-    if path.is_file() and is_right(path, remote):
-        return path
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if not (path.is_file() and is_right(path, remote)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _alone(path):
+            if not (path.is_file() and is_right(path, remote)):  # another process may have brought it meanwhile
+                _download(path, remote, command)
+    return path
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Wait until no other process downloads a file, and keep others from it.
+
+    The lock is the kernel's, which frees it when the process dies, however it does.
+    """
+    name = path.with_name(path.name + ".lock")
+    while True:
+        lock = name.open("w")
+        try:
+            _lock(lock, path)
+        except BaseException:
+            lock.close()
+            raise
+        try:
+            if name.stat().st_ino == os.fstat(lock.fileno()).st_ino:
+                break
+        except FileNotFoundError:
+            pass
+        lock.close()  # its holder was done, and removed it: others hold another one now
+    with lock:
+        try:
+            yield
+        finally:
+            name.unlink(missing_ok=True)
+
+
+def _lock(lock: IO[str], path: Path) -> None:
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"another process is downloading {path}: waiting for it", file=sys.stderr, flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+    except OSError as error:
+        raise OSError(
+            f"{lock.name} cannot be locked ({error.strerror}), so two processes could spoil each other's download: "
+            "download to another file system, and move the files"
+        ) from error
+
+
+def _download(path: Path, remote: Remote, command: str) -> None:
     part = path.with_name(path.name + ".part")
     failures = []
     addresses = list(remote.urls)
@@ -82,12 +138,12 @@ def fetch(remote: Remote, root: Path, command: str) -> Path:
             continue
         if is_right(part, remote):
             part.replace(path)
-            return path
+            return
         part.unlink()
         if resumed:  # what was there before may be to blame
             addresses.insert(0, url)
         else:
-            failures.append(f"{url}: wrong checksum")
+            failures.append(f"{url}: {'another file' if remote.md5 is None else 'wrong checksum'}")
     checksum = "" if remote.md5 is None else f", md5 {remote.md5}"
     raise OSError(
         f"{path} could not be downloaded ({'; '.join(failures)}). Put the file there by hand "
@@ -96,8 +152,25 @@ def fetch(remote: Remote, root: Path, command: str) -> Path:
 
 
 def is_right(path: Path, remote: Remote) -> bool:
-    """Whether a file has the size and the checksum that its publisher gives."""
-    return path.stat().st_size == remote.size and (remote.md5 is None or md5(path) == remote.md5)
+    """Whether a file has the size, the beginning and the checksum that it must have."""
+    same_size = path.stat().st_size == remote.size
+    return same_size and begins(path, remote.begins) and (remote.md5 is None or md5(path) == remote.md5)
+
+
+def begins(path: Path, beginnings: tuple[bytes, ...]) -> bool:
+    """Whether a file begins with one of some bytes."""
+    with path.open("rb") as file:
+        return file.read(max(map(len, beginnings))).startswith(beginnings)
+
+
+def refuse_page(headers: Message) -> None:
+    """Refuse a web page in place of a file, as the login of a network gives one for any address.
+
+    Raises:
+        OSError: if it is one.
+    """
+    if headers.get_content_type() in ("text/html", "application/xhtml+xml"):
+        raise OSError("the answer is a web page: a proxy, or a network that asks for a login?")
 
 
 def _fill(part: Path, url: str, size: int) -> None:
@@ -116,13 +189,20 @@ def _fill(part: Path, url: str, size: int) -> None:
 def _transfer(part: Path, url: str, have: int, size: int) -> None:
     """Append to a partial file what one connection gives.
 
+    Nothing is kept of an answer that tells of another length than the file's: it is an error page, or another file.
+
     Raises:
-        OSError: if the server refuses, or closes the connection early.
+        OSError: if the server refuses, sends something else, or closes the connection early.
     """
     headers = {"User-Agent": "visionlab", "Range": f"bytes={have}-"}
     with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=SILENCE) as response:
-        resumed = response.status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
+        refuse_page(response.headers)
+        span = response.headers.get("Content-Range", "")
+        resumed = response.status == 206 and span.startswith(f"bytes {have}-")
         have = have if resumed else 0  # a server that knows no ranges sends the file from its start
+        length = span.rpartition("/")[2] if resumed else response.headers.get("Content-Length", "")
+        if length.isdigit() and int(length) != size:  # neither must be there
+            raise OSError(f"offers {int(length):,} bytes, not {size:,}")
         with (
             part.open("ab" if resumed else "wb") as file,
             tqdm(total=size, initial=have, unit="B", unit_scale=True, desc=part.stem) as bar,
@@ -131,7 +211,7 @@ def _transfer(part: Path, url: str, have: int, size: int) -> None:
                 file.write(chunk)
                 have += len(chunk)
                 bar.update(len(chunk))
-    if have > size:
+    if have > size or (have < size and not length.isdigit()):
         part.unlink()  # another file
     if have != size:
         raise OSError(f"sent {have:,} bytes, not {size:,}")

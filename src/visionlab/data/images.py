@@ -112,6 +112,11 @@ def image_size(path: Path) -> tuple[int, int]:
     return header.height, header.width
 
 
+def same_proportion(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Whether two heights and widths are in one proportion, but for what rounding each side explains."""
+    return abs(one[0] * other[1] - other[0] * one[1]) <= sum(one) + sum(other)
+
+
 def read_mask(path: Path) -> UInt8Array:
     """Read a PNG whose pixels are labels: the indices of a palette, or the values of 8-bit or 1-bit grey.
 

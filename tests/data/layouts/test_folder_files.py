@@ -172,6 +172,44 @@ def test_what_is_wrong_with_the_folders_stops_a_run_before_it_starts(root, damag
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "says"),
+    [
+        ({"train": "training", "val": "validation"}, "training", "name it train"),
+        ({"train": "Train", "val": "Val", "test": "Test"}, "Test", "name it test"),
+        ({"train": None}, "test", "there is no train beside it"),
+        ({"train": None, "val": None, "test": "validation"}, "validation", "name it val"),
+        ({"val": "valid"}, "valid", "name it val"),
+        ({"test": "testing"}, "testing", "name it test"),
+    ],
+)
+def test_splits_by_other_names_are_neither_classes_nor_passed_over(root, before, after, says):
+    for name, other in before.items():
+        shutil.rmtree(root / name) if other is None else (root / name).rename(root / other)
+    for call in (lambda: class_names(root), lambda: open_classes(root, "train", 0.1)):
+        with pytest.raises(ValueError, match=f"{root / after} looks like a split, not a class: {says}"):
+            call()
+    (error,) = check(root).errors
+    assert str(root / after) in error.message
+
+
+def test_a_class_may_have_the_name_of_a_split(root):
+    valid = image(root / "alone" / "valid" / "1.png").parent
+    image(root / "alone" / "invalid" / "1.png")
+    assert class_names(valid.parent) == ["invalid", "valid"]
+    image(root / "train" / "test" / "1.png")
+    assert "test" in class_names(root)
+
+
+def test_images_beside_the_classes_are_noted(root):
+    stray = image(root / "train" / "stray.png")
+    image(root / "train" / "zebra.png")
+    found = check(root)
+    assert found.errors == []
+    assert found.images["train"] == 40
+    assert any(f"2 images outside of the folders of classes, the first {stray}" in note for note in found.notes)
+
+
 def truncated(path):
     path.write_bytes(path.read_bytes()[:-400])
 

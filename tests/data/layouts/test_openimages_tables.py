@@ -167,29 +167,69 @@ def test_a_name_of_two_classes_is_asked_about(tmp_path):
         layout.classes("all", ["Jaguar"])
 
 
-def test_tables_are_downloaded_once(tmp_path, monkeypatch):
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_):
-            asked.append(f"{self.command} {self.path}")
+@pytest.fixture
+def publisher(tmp_path, monkeypatch):
+    """Serves two tables as of a ``kind``, with ``headers`` beside its own."""
 
-    asked = []
-    for place in ("v7/one.csv", "v5/two.csv"):
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def end_headers(self):
+            for name, value in self.server.headers:
+                self.send_header(name, value)
+            super().end_headers()
+
+        def guess_type(self, path):
+            return self.server.kind
+
+        def log_message(self, *_):
+            self.server.asked.append(f"{self.command} {self.path}")
+
+    for place, content in (("v7/one.csv", "ImageID,Source\n"), ("v5/class-descriptions.csv", "/m/01,Owl\n")):
         (tmp_path / "server" / place).parent.mkdir(parents=True)
-        (tmp_path / "server" / place).write_text(place)
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path / "server")))
+        (tmp_path / "server" / place).write_text(content)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(tmp_path / "server")))
+    server.asked, server.headers, server.kind = [], [], "text/csv"
     threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setattr("visionlab.data.layouts.openimages.STORAGE", f"http://127.0.0.1:{server.server_port}")
-    monkeypatch.setattr("visionlab.data.layouts.openimages.ADDRESSES", ("v7/one.csv", "v5/two.csv"))
+    monkeypatch.setattr("visionlab.data.layouts.openimages.ADDRESSES", ("v7/one.csv", "v5/class-descriptions.csv"))
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def test_tables_are_downloaded_once(tmp_path, monkeypatch, publisher):
     download(tmp_path / "root")
-    assert (tmp_path / "root/annotations/two.csv").read_text() == "v5/two.csv"
-    first = len(asked)
+    assert (tmp_path / "root/annotations/class-descriptions.csv").read_text() == "/m/01,Owl\n"
+    first = len(publisher.asked)
     download(tmp_path / "root")
-    assert len(asked) == first
+    assert len(publisher.asked) == first
     monkeypatch.setattr("visionlab.data.layouts.openimages.ADDRESSES", ("v7/gone.csv",))
     with pytest.raises(OSError, match=r"gone\.csv could not be downloaded .*404"):
         download(tmp_path / "root")
-    server.shutdown()
-    server.server_close()
+
+
+def test_a_web_page_is_not_a_table(tmp_path, publisher):
+    for place in ("v7/one.csv", "v5/class-descriptions.csv"):  # a login, said to be a table
+        (tmp_path / "server" / place).write_text("<!doctype html>")
+    with pytest.raises(OSError, match=r"one\.csv could not be downloaded .*another file"):
+        download(tmp_path / "root")
+    publisher.kind = "text/html"
+    with pytest.raises(OSError, match=r"one\.csv could not be downloaded .*the answer is a web page"):
+        download(tmp_path / "root")
+    assert list((tmp_path / "root/annotations").iterdir()) == []
+
+
+def test_a_table_that_is_a_web_page_is_downloaded_again(tmp_path, publisher):
+    (tmp_path / "root/annotations").mkdir(parents=True)
+    (tmp_path / "root/annotations/one.csv").write_text("<!doctype html>")
+    download(tmp_path / "root")
+    assert (tmp_path / "root/annotations/one.csv").read_text() == "ImageID,Source\n"
+
+
+def test_the_checksum_that_the_server_knows_is_compared(tmp_path, publisher):
+    publisher.headers = [("x-goog-hash", "crc32c=AAAAAA=="), ("x-goog-hash", "md5=kAFQmDzST7DWlj99KOF/cg==")]  # of abc
+    with pytest.raises(OSError, match=r"wrong checksum.*md5 900150983cd24fb0d6963f7d28e17f72"):
+        download(tmp_path / "root")
 
 
 def test_the_real_classes_and_hierarchy(shared_data):

@@ -8,7 +8,7 @@
 
 Images may lie deeper, in any format that is known by :data:`SUFFIXES`; hidden files and folders, whose names begin with
 a dot, are left out. Links are followed. Where there is no ``val``, validation images are held out of the others by a
-hash of their names.
+hash of their names. Splits by other names, as ``valid``, are refused: they would be classes, or be passed over.
 """
 
 import hashlib
@@ -31,6 +31,14 @@ Split = Literal["train", "val", "test"]
 
 SUFFIXES = {suffix for suffixes in OF_FORMATS.values() for suffix in suffixes}
 """The ends of the names of image files, in lower case."""
+
+
+SPLIT_WORDS: dict[str, Split] = {
+    **dict.fromkeys(("train", "training", "trainset", "train_set"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev", "valset", "val_set"), "val"),
+    **dict.fromkeys(("test", "testing", "testset", "test_set"), "test"),
+}
+"""What people call the splits, in lower case."""
 
 
 class FolderImages:
@@ -66,8 +74,10 @@ def class_names(root: Path) -> list[str]:
 
     Raises:
         FileNotFoundError: if there is no folder, or none in it.
+        ValueError: if folders in ``root`` are named like splits, but not as those must be.
     """
     base = _base(root)
+    _require_known_splits(root)
     if names := listing(base)[0]:
         return names
     raise FileNotFoundError(
@@ -228,6 +238,26 @@ def _base(root: Path) -> Path:
     return root / "train" if (root / "train").is_dir() else root
 
 
+def _require_known_splits(root: Path) -> None:
+    """Refuse folders that hold a split by its name, and would be taken for a class or passed over.
+
+    Without ``train`` one such name alone may well be a class, beside others as ``invalid``.
+
+    Raises:
+        ValueError: if there are some; the message names one.
+    """
+    folders = listing(root)[0]
+    splits = [name for name in folders if name.lower() in SPLIT_WORDS]
+    if "train" in folders:
+        wrong = [name for name in splits if SPLIT_WORDS[name.lower()] not in folders]
+    else:
+        wrong = splits if len(splits) > 1 or len(splits) == len(folders) else []
+    for name in sorted(wrong, key=lambda name: name == SPLIT_WORDS[name.lower()]):  # first what must be renamed
+        split = SPLIT_WORDS[name.lower()]
+        says = "there is no train beside it" if name == split else f"name it {split}"
+        raise ValueError(f"{root / name} looks like a split, not a class: {says} (train, val and test are known)")
+
+
 def _where(root: Path, split: Split) -> tuple[Path, Literal["train", "val"] | None]:
     """The folder of a split, and which part of it the split is where it is not the whole."""
     part: Literal["train", "val"] = "train" if split == "train" else "val"
@@ -260,6 +290,7 @@ def check(root: Path) -> Findings:
     try:
         trees = {split: root / split for split in splits} if "train" in splits else {"all": root}
         names = listing(_base(root))[0]
+        _require_known_splits(root)
         found.classes = len(names)
         if not names:
             found.notes.append(f"{root} has no folder for each class: checked as images without classes")
@@ -277,6 +308,11 @@ def _check_tree(found: Findings, split: str, tree: Path, names: Sequence[str]) -
     if others:
         found.notes.append(f"{tree} holds {len(others):,} files that are no images, the first {others[0]}")
     if names:
+        if stray := listing(tree)[1]:
+            message = (
+                f"{tree} holds {len(stray):,} images outside of the folders of classes, the first {tree / stray[0]}"
+            )
+            found.notes.append(f"{message}: they are left out")
         for unknown in [name for name in listing(tree)[0] if name not in names]:
             found.error("unknown-category", f"{tree / unknown} is no class of the training images", tree / unknown)
         files = [file for file in files if PurePosixPath(file).parts[0] in names]

@@ -58,7 +58,7 @@ def _check_split(layout: Layout, split: Split, ids: Sequence[str], found: Findin
         for empty in np.flatnonzero(np.bincount(found.labels[split], minlength=len(ids)) == 0).tolist():
             found.error("missing-image", f"{tree / ids[empty]} has no images", tree / ids[empty], id=ids[empty])
     sizes = check_boxes(layout, split, images, found) if (layout.annotations / split).is_dir() else None
-    return check_images(split, [tree / file for file, _ in images], found, sizes)
+    return check_images(split, [tree / file for file, _ in images], found, sizes, scaled=True)
 
 
 def _by_class(tree: Path, ids: Sequence[str], found: Findings) -> list[tuple[str, str]]:

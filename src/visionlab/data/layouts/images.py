@@ -17,7 +17,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from visionlab.data.headers import SUFFIXES, TruncatedImageError, read_header
-from visionlab.data.images import decode, read_file
+from visionlab.data.images import decode, read_file, same_proportion
 from visionlab.data.layouts.findings import Finding, Findings
 from visionlab.data.threads import in_threads
 
@@ -67,7 +67,7 @@ class _Image:
 
 
 def check_images(
-    split: str, paths: Sequence[Path], findings: Findings, sizes: Int64Array | None = None
+    split: str, paths: Sequence[Path], findings: Findings, sizes: Int64Array | None = None, *, scaled: bool = False
 ) -> Fingerprints:
     """Read every image file of a split, with a progress bar, and say what is wrong with each.
 
@@ -80,6 +80,7 @@ def check_images(
         paths: its files; may be any sequence that makes them when asked.
         findings: is added to.
         sizes: ``(len(paths), 2)``, the height and width that the annotations say; -1 where they do not.
+        scaled: whether annotations fit an image of another size if it is in the same proportion; such are noted.
 
     Returns:
         What :func:`check_leaks` compares.
@@ -89,6 +90,7 @@ def check_images(
     read = np.zeros(len(paths), np.bool_)
     disguised: Counter[tuple[str, str]] = Counter()
     first: dict[tuple[str, str], Path] = {}
+    resized = 0
     images = in_threads(lambda index: _look(paths[index]), len(paths))
     for index, image in enumerate(tqdm(images, total=len(paths), desc=split, unit="image", disable=None)):
         if isinstance(image, Finding):
@@ -102,11 +104,18 @@ def check_images(
             first.setdefault((path.suffix, image.format), path)
         if sizes is not None and sizes[index].min() >= 0 and (shapes[index] != sizes[index]).any():
             height, width = sizes[index].tolist()
+            if scaled and same_proportion((height, width), (image.height, image.width)):
+                resized += 1
+                continue
             message = f"{path} has {image.width} x {image.height} pixels; its annotations say {width} x {height}"
             findings.error("wrong-size", message, path)
     for (suffix, form), count in disguised.items():
         example = first[suffix, form]
         findings.notes.append(f"{split}: {count:,} files named *{suffix} are {form}, {example} the first of them")
+    if resized:
+        findings.notes.append(
+            f"{split}: {resized:,} images are of another size than their annotations, which are scaled"
+        )
     findings.images[split] = len(paths)
     findings.sizes[split] = shapes[read]
     return Fingerprints(paths, np.flatnonzero(read), digests[read], hashes[read])

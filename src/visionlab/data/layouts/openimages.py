@@ -6,6 +6,7 @@ gave them in any version; of two versions of a table the newer is read. The imag
 folders by the first digit of the image's id.
 """
 
+import base64
 import csv
 import hashlib
 import json
@@ -19,7 +20,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from visionlab.data.download import SILENCE, Remote, fetch
+from visionlab.data.download import SILENCE, Remote, begins, fetch, refuse_page
 from visionlab.data.layouts.openimages_classes import Classes, chosen, read_ancestors, read_classes
 from visionlab.data.layouts.openimages_records import Boxes, ImageLabels, Masks, MissingImages, open_view
 from visionlab.data.layouts.openimages_tables import (
@@ -59,6 +60,14 @@ CLASSES: dict[Vocabulary, str] = {"boxable": "class-descriptions-boxable.csv", "
 HIERARCHY = "bbox_labels_600_hierarchy.json"
 
 STORAGE = "https://storage.googleapis.com/openimages"
+
+BEGINNINGS = {
+    "class-descriptions": (b"LabelName,", b"/m/"),  # those of some versions have no header
+    "hierarchy": (b"{",),
+    "object-segmentation": (b"MaskPath,",),
+}
+"""With what a table begins, by a part of its name: what a proxy sends in its place does not. The others begin with the
+column ``ImageID``."""
 
 ADDRESSES = (
     "v7/oidv7-class-descriptions-boxable.csv",
@@ -281,7 +290,7 @@ class OpenImages:
 def download(root: Path) -> None:
     """Fetch the tables of v7, about 7 GB; images and masks are another matter, see the card.
 
-    The publisher gives no checksums; the server says the size of each file.
+    The server says the size of each file, and the checksum of most.
 
     Raises:
         OSError: if a table cannot be had; the message says which file to put where.
@@ -289,23 +298,28 @@ def download(root: Path) -> None:
     command = f"visionlab data download openimages --root {root}"
     for address in ADDRESSES:
         url, path = f"{STORAGE}/{address}", f"annotations/{address.rpartition('/')[2]}"
-        if not (root / path).is_file():
+        beginnings = next((start for part, start in BEGINNINGS.items() if part in path), (b"ImageID,",))
+        if not ((root / path).is_file() and begins(root / path, beginnings)):
             try:
-                size = _size(url)
+                size, md5 = _size_and_md5(url)
             except OSError as error:
                 raise OSError(
                     f"{root / path} could not be downloaded ({url}: {error}): put it there by hand"
                 ) from error
-            fetch(Remote(path, size, None, (url,)), root, command)
+            fetch(Remote(path, size, md5, (url,), beginnings), root, command)
 
 
-def _size(url: str) -> int:
+def _size_and_md5(url: str) -> tuple[int, str | None]:
+    """What Google's storage says of a file; it knows no MD5 of one that was put together from parts."""
     request = urllib.request.Request(url, method="HEAD", headers={"User-Agent": "visionlab"})
     with urllib.request.urlopen(request, timeout=SILENCE) as response:
+        refuse_page(response.headers)
         length = response.headers["Content-Length"]
+        hashes = ",".join(response.headers.get_all("x-goog-hash", [])).replace(" ", "").split(",")
     if length is None:
         raise OSError("the server does not say its size")
-    return int(length)
+    md5 = next((one.removeprefix("md5=") for one in hashes if one.startswith("md5=")), None)
+    return int(length), None if md5 is None else base64.b64decode(md5).hex()
 
 
 def read_images(path: Path, split: Split, report: Report) -> Array:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from visionlab.data.images import image_size, read_mask
+from visionlab.data.images import image_size, read_mask, same_proportion
 from visionlab.data.layouts.openimages_tables import ID, Array, flag
 from visionlab.data.packed import Arrays, open_index, save
 from visionlab.data.sample import Annotations
@@ -233,7 +233,7 @@ def check_proportion(path: Path, mask: tuple[int, ...], image: tuple[int, int]) 
     Raises:
         ValueError: if it has another, beyond what rounding each side explains.
     """
-    if abs(mask[0] * image[1] - image[0] * mask[1]) > sum(mask) + sum(image):
+    if not same_proportion((mask[0], mask[1]), image):
         raise ValueError(
             f"{path} has {mask[1]} x {mask[0]} pixels, in another proportion than its image of {image[1]} x {image[0]}"
         )
