@@ -8,6 +8,7 @@ import argparse
 import difflib
 import json
 import pkgutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ from typing import Any
 import yaml
 
 CARDS = Path(__file__).parents[1] / "data" / "cards"
+
+SHOWN = 10
+"""Images that could not be prepared, which are named; the rest is counted."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,7 @@ def main(argv: list[str]) -> int:
         argv: the words after ``visionlab``: ``data`` and what follows it.
 
     Returns:
-        The exit status: 2 if a check finds something wrong.
+        The exit status: 2 if a check finds something wrong, or an image could not be prepared.
 
     Raises:
         ValueError: if there is no such data set, or it cannot be made or downloaded; the message says why.
@@ -187,10 +191,22 @@ def _prepare(arguments: argparse.Namespace) -> int:
     from visionlab.cli.data_prepare import prepare_all  # torch, likewise
 
     root, output = _root(arguments), arguments.output
-    for folder in prepare_all(arguments.name, root, output, arguments.short_side, arguments.ending):
+    written = prepare_all(arguments.name, root, output, arguments.short_side, arguments.ending)
+    for folder in written:
         print(f"wrote {folder}")
     print(f"to train on them: --data.init_args.prepared {output}")
-    return 0
+    unreadable = [message for messages in written.values() for message in messages]
+    if not unreadable:
+        return 0
+    for message in unreadable[:SHOWN]:
+        print(message, file=sys.stderr)
+    more = f" ({len(unreadable) - SHOWN:,} more than these)" if len(unreadable) > SHOWN else ""
+    print(
+        f"visionlab: {len(unreadable):,} images could not be read{more}: mend them, remove the folder and prepare "
+        "again, or train with on_bad_sample: skip",
+        file=sys.stderr,
+    )
+    return 2
 
 
 def _download(arguments: argparse.Namespace) -> int:

@@ -6,12 +6,13 @@ from visionlab.cli.data_module import open_module
 from visionlab.data.base import Split
 from visionlab.data.disk import DiskDataModule
 from visionlab.data.prepared import prepare
+from visionlab.data.sample import Records
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 
-def prepare_all(name: str, root: Path, output: Path, short_side: int, ending: str | None) -> list[Path]:
-    """Write a prepared folder for each split that is not there yet.
+def prepare_all(name: str, root: Path, output: Path, short_side: int, ending: str | None) -> dict[Path, list[str]]:
+    """Write a prepared folder for each split that is not there yet. One of the same images as another is a link to it.
 
     Args:
         name: of the data set's card.
@@ -21,16 +22,33 @@ def prepare_all(name: str, root: Path, output: Path, short_side: int, ending: st
         ending: of the name of the data module; the card's first if None.
 
     Returns:
-        The folders that were written.
+        The folders that were written, and what is wrong with each image of theirs that could not be read.
 
     Raises:
-        ValueError: if there is no such data set, or it is no folder of images, or an image is not whole.
+        ValueError: if there is no such data set, or it is no folder of images, or none can be read.
         OSError: if a file cannot be read or written; the message names it.
     """
     data = open_module(name, root, ending)
     if not isinstance(data, DiskDataModule):
         raise ValueError(f"{name} is read into memory anyway: there is nothing to prepare")
-    folders = [(split, output / split) for split in SPLITS if not (output / split).exists()]
-    for split, folder in folders:
-        prepare(data.records(split), folder, short_side)
-    return [folder for _, folder in folders]
+    written = dict[Path, list[str]]()
+    originals = dict[Path, Records]()
+    for split in SPLITS:
+        folder, records = output / split, data.records(split)
+        if folder.exists():
+            continue
+        same = next((other for other, images in originals.items() if _same_files(images, records)), None)
+        if same is None:
+            written[folder] = prepare(records, folder, short_side)
+            originals[folder] = records
+        else:
+            folder.symlink_to(same.name, target_is_directory=True)
+            written[folder] = []
+    return written
+
+
+def _same_files(one: Records, other: Records) -> bool:
+    """Whether two splits are of the same images, as val and test are where there are no labels of a test split."""
+    return len(one) == len(other) and all(
+        one.name(i) == other.name(i) and one.path(i) == other.path(i) for i in range(len(one))
+    )
