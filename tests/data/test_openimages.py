@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from visionlab.data.layouts.openimages_check import check
 from visionlab.data.openimages import OpenImagesDetection, OpenImagesInstances, OpenImagesMultiLabel
 from visionlab.data.presets import classification_eval
 
@@ -50,7 +51,7 @@ def test_boxes_are_those_of_the_table_box_for_box(healthy, split, table):
     for row in rows(healthy / "annotations" / table):
         of_image.setdefault(row["ImageID"], []).append(row)
     names = [records.name(i) for i in range(len(records))]
-    assert names == sorted(path.stem for path in records.folder.iterdir())
+    assert names == sorted(path.stem for path in records.path(0).parent.iterdir())
     for i, name in enumerate(names):
         with Image.open(records.path(i)) as image:
             width, height = image.size
@@ -95,8 +96,85 @@ def test_masks_may_lie_in_folders_by_first_digit(root):
         (path.parent / path.name[0]).mkdir(exist_ok=True)
         path.rename(path.parent / path.name[0] / path.name)
     (root / "masks/train").rename(root / "train-masks")
+    assert check(root).errors == []
     after = OpenImagesInstances(str(root), batch_size=4).records("train").annotations(0)["objects"]["masks"]
     np.testing.assert_array_equal(after, before)
+
+
+@pytest.mark.parametrize(
+    ("images", "masks"),
+    [
+        ("train/train_{}", "masks/train/train-masks-{}"),  # the publisher's archives, unpacked where they lie
+        ("train_{}", "masks/train-masks-{}"),
+        ("images/train_{}", "train-masks-{}"),
+        ("train/{}", "masks/train/{}"),
+        ("train/part{}", "masks/train/part{}"),
+    ],
+)
+def test_images_and_masks_may_lie_in_parts(root, images, masks):
+    before = OpenImagesInstances(str(root), batch_size=4).records("train")
+    for place, whole in ((images, root / "train"), (masks, root / "masks/train")):
+        for path in list(whole.iterdir()):
+            part = root / place.format(path.name[0])
+            part.mkdir(exist_ok=True, parents=True)
+            path.rename(part / path.name)
+        if not any(whole.iterdir()):
+            whole.rmdir()
+    assert check(root).errors == []
+    after = OpenImagesInstances(str(root), batch_size=4).records("train")
+    assert [after.name(i) for i in range(len(after))] == [before.name(i) for i in range(len(before))]
+    assert len({after.path(i).parent for i in range(len(after))}) > 1
+    for i in range(len(after)):
+        assert after.path(i).is_file()
+        assert all(path.is_file() for path in after.mask_paths(i))
+    assert after.annotations(0)["objects"]["masks"].any()
+    assert len(OpenImagesDetection(str(root), batch_size=4).records("train")) == 16
+
+
+def test_a_part_that_comes_later_is_found(root):
+    whole = OpenImagesDetection(str(root), batch_size=4).records("train")
+    moved = whole.path(3)
+    (root / "train/late").mkdir()
+    moved.rename(root / "away.jpg")
+    for _ in range(2):
+        with pytest.raises(FileNotFoundError, match="1 of 16 images are missing"):
+            OpenImagesDetection(str(root), batch_size=4).records("train")
+    (root / "away.jpg").rename(root / "train/late" / moved.name)
+    assert OpenImagesDetection(str(root), batch_size=4).records("train").path(3) == root / "train/late" / moved.name
+
+
+def test_missing_masks_stop_a_run_or_their_images_are_left_out_and_counted(root):
+    whole = OpenImagesInstances(str(root), batch_size=4).records("train")
+    lost = whole.mask_paths(1)
+    for path in lost:
+        path.unlink()
+    total = len(rows(root / "annotations/train-annotations-object-segmentation.csv"))
+    says = rf"{len(lost)} of {total} masks are missing, .*{lost[0].name}: unpack train-masks-0\.zip to .* leave_out"
+    with pytest.raises(FileNotFoundError, match=says):
+        OpenImagesInstances(str(root), batch_size=4).prepare_data()
+    with pytest.warns(UserWarning, match=f"left out 1 of {len(whole)} images, .*or whose masks are not in"):
+        records = OpenImagesInstances(str(root), batch_size=4, missing_images="leave_out").records("train")
+    assert [records.name(i) for i in range(len(records))] == [whole.name(i) for i in range(len(whole)) if i != 1]
+    for i in range(len(records)):
+        records.annotations(i)
+    for path in (root / "masks/train").iterdir():
+        path.unlink()
+    with pytest.raises(ValueError, match=rf"none of the {len(whole)} images .* with its masks in"):
+        OpenImagesInstances(str(root), batch_size=4, missing_images="leave_out").records("train")
+
+
+def test_masks_of_classes_that_are_left_out_need_not_be_there(root):
+    data = OpenImagesInstances(str(root), batch_size=4)
+    objects = data.records("train").annotations(0)["objects"]
+    wanted = [data.classes[objects["labels"][0]]]
+    few = OpenImagesInstances(str(root), batch_size=4, classes=wanted).records("train")
+    kept = {path for i in range(len(few)) for path in few.mask_paths(i)}
+    others = set((root / "masks/train").iterdir()) - kept
+    assert kept
+    assert others
+    for path in others:
+        path.unlink()
+    assert len(OpenImagesInstances(str(root), batch_size=4, classes=wanted).records("train")) == len(few)
 
 
 @pytest.mark.parametrize(

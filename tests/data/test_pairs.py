@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -85,7 +87,7 @@ def test_what_is_not_there_or_not_a_pair_is_told(tmp_path):
     write(tmp_path / "train", (25, 10))
     (tmp_path / "val").mkdir()
     data = PairedImages(str(tmp_path), 1, num_workers=0)
-    with pytest.raises(ValueError, match="a picture of 25 x 10 pixels is not two images side by side"):
+    with pytest.raises(ValueError, match=r"train/0\.png: a picture of 25 x 10 pixels is not two images side by side"):
         whole(data, "train")
     with pytest.raises(ValueError, match="val has no images"):
         data.dataset("val")
@@ -101,8 +103,44 @@ def test_what_is_not_there_or_not_a_pair_is_told(tmp_path):
         translation_train(16, 0.5)
     kinds = {finding.kind: finding.message for finding in check_pairs(tmp_path).errors}
     assert kinds.keys() == {"wrong-size", "malformed-file", "missing-file"}
-    assert "train: 1 pictures have an odd width" in kinds["wrong-size"]
+    assert "train/0.png: a picture of 25 x 10 pixels" in kinds["wrong-size"]
     assert {finding.kind for finding in check_collections(tmp_path).errors} == {"missing-file"}
+
+
+def test_each_picture_that_is_no_pair_is_found(tmp_path):
+    for split, sizes in (("train", [(24, 10), (25, 10), (26, 10), (9, 10)]), ("val", [(8, 8)]), ("test", [(8, 9)])):
+        write(tmp_path / split, *sizes, seed=len(split) + len(sizes))
+    files = [finding.file for finding in check_pairs(tmp_path).errors if finding.kind == "wrong-size"]
+    assert files == [tmp_path / "train" / "1.png", tmp_path / "train" / "3.png"]
+
+
+def test_a_picture_that_is_no_pair_is_skipped_and_counted(tmp_path):
+    write(tmp_path / "train", (24, 10), (25, 10), (24, 10))
+    (tmp_path / "train" / "2.png").write_bytes(b"no image")
+    data = PairedImages(str(tmp_path), 3, num_workers=0, on_bad_sample="skip", max_skipped=1)
+    with pytest.warns(UserWarning, match=r"skipped (1|2)\.png"):
+        batch = whole(data, "train")
+    assert batch["ids"].tolist() == [0, -1, -1]
+    assert batch["skipped"].tolist() == [1, 2]
+    assert torch.equal(batch["images"][1], batch["images"][0])
+    data.trainer = SimpleNamespace(training=True, testing=False)
+    with pytest.raises(ValueError, match="2 images could not be read, more than max_skipped = 1"):
+        data.on_before_batch_transfer(batch, 0)
+
+
+def test_bad_images_of_either_collection_are_skipped_and_counted(tmp_path):
+    for folder in ("testA", "testB"):
+        write(tmp_path / folder, (8, 8), (8, 8), (8, 8), seed=len(folder))
+    for path in (tmp_path / "testA" / "1.png", tmp_path / "testB" / "2.png"):
+        path.write_bytes(path.read_bytes()[:60])
+    data = UnpairedImages(str(tmp_path), 3, num_workers=0, on_bad_sample="skip")
+    with pytest.warns(UserWarning, match=r"skipped (1|2)\.png"):
+        batch = whole(data, "val")
+    assert batch["ids"].tolist() == [0, -1, 2]
+    assert batch["skipped"].tolist() == [1, 3 + 2]
+    data.trainer = SimpleNamespace(training=False, testing=False)
+    assert "skipped" not in data.on_before_batch_transfer(batch, 0)
+    assert data.skipped["val"] == {1, 5}
 
 
 @pytest.mark.parametrize("name", ["pix2pix", "cyclegan"])

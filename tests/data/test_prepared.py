@@ -1,4 +1,5 @@
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +7,12 @@ import pytest
 from PIL import Image
 from torchvision.transforms import functional as F
 
+from visionlab.cli import main
+from visionlab.data import collate
+from visionlab.data.disk import DiskDataset
+from visionlab.data.imagenet import ImageNet
 from visionlab.data.prepared import Prepared, prepare
+from visionlab.data.sampling import Keys
 
 SIZES = [(60, 80), (81, 60), (30, 200), (1, 5), (40, 40), (100, 41)]
 
@@ -28,6 +34,15 @@ class Folder:
 
     def annotations(self, index):
         raise AssertionError("annotations are none of its business")
+
+
+class Plain(Folder):
+    def annotations(self, index):
+        return {}
+
+
+def resized(sample, seed):
+    return {"image": np.resize(sample["image"], (4, 4, 3))}
 
 
 @pytest.fixture
@@ -90,15 +105,48 @@ def test_a_folder_that_is_there_is_kept(records, tmp_path):
     assert (tmp_path / "prepared" / "mine").exists()
 
 
-def test_a_bad_image_is_named_and_nothing_left(records, tmp_path):
+def test_images_that_cannot_be_read_are_named_and_the_others_prepared(records, tmp_path):
+    whole = [np.asarray(Image.open(records.path(index))) for index in (2, 4)]
     records.path(3).write_bytes(records.path(3).read_bytes()[:-1])
-    with pytest.raises(ValueError, match=r"3.png is not a whole image"):
+    records.path(5).unlink()
+    first, second = prepare(records, tmp_path / "prepared", 40)
+    assert "3.png is not a whole image" in first
+    assert "5.png" in second
+    prepared = pickle.loads(pickle.dumps(Prepared(tmp_path / "prepared", records)))
+    np.testing.assert_array_equal(prepared.image(2), whole[0])
+    np.testing.assert_array_equal(prepared.image(4), whole[1])
+    for index in (3, 5):
+        with pytest.raises(ValueError, match=rf"{index}\.png could not be read when .* was prepared"):
+            prepared.image(index)
+    dataset = DiskDataset(Plain(records.root, records.names), collate.images_only, resized, 0, "skip", prepared)
+    with pytest.warns(UserWarning, match=r"skipped 3: .*3\.png could not be read"):
+        batch = dataset.__getitems__(Keys(0, np.arange(2, 4)))
+    assert batch["skipped"].tolist() == [3]
+
+
+def test_nothing_is_left_where_no_image_can_be_read(records, tmp_path):
+    for index in range(len(SIZES)):
+        records.path(index).unlink()
+    with pytest.raises(ValueError, match=r"none of the 6 images can be read; the first: .*0\.png"):
         prepare(records, tmp_path / "to" / "prepared", 40)
     assert list((tmp_path / "to").iterdir()) == []
-    records.path(3).unlink()
-    with pytest.raises(FileNotFoundError, match=r"3.png"):
-        prepare(records, tmp_path / "to" / "prepared", 40)
-    assert list((tmp_path / "to").iterdir()) == []
+
+
+def test_the_command_names_them_and_prepares_the_same_images_once(twins, tmp_path, capsys):
+    root = shutil.copytree(twins("imagenet", 30), tmp_path / "imagenet")
+    bad = sorted((root / "ILSVRC/Data/CLS-LOC/val").iterdir())[2]
+    bad.write_bytes(b"")
+    command = ["data", "prepare", "imagenet", "--root", str(root), "--output", "small", "--short_side", "16"]
+    assert main(command) == 2
+    said = capsys.readouterr().err
+    assert f"{bad} is not a whole image" in said
+    assert "1 images could not be read: mend them" in said
+    assert Path("small/test").is_symlink()
+    assert Path("small/test/pixels").samefile("small/val/pixels")
+    assert not Path("small/val").is_symlink()
+    data = ImageNet(str(root), 2, num_workers=0, prepared="small", on_bad_sample="skip")
+    np.testing.assert_array_equal(data.dataset("test").image(0), data.dataset("val").image(0))
+    assert main(command) == 0  # all is there
 
 
 @pytest.mark.parametrize(("short_side", "names"), [(0, ["0"]), (40, [])])

@@ -9,6 +9,7 @@ import difflib
 import inspect
 import json
 import pkgutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ import yaml
 from visionlab.mistakes import nearest
 
 CARDS = Path(__file__).parents[1] / "data" / "cards"
+
+SHOWN = 10
+"""Images that could not be prepared, which are named; the rest is counted."""
 
 
 EXAMPLES = {
@@ -92,7 +96,7 @@ def main(argv: list[str]) -> int:
         argv: the words after ``visionlab``: ``data`` and what follows it.
 
     Returns:
-        The exit status: 2 if a check finds something wrong.
+        The exit status: 2 if a check finds something wrong, or an image could not be prepared.
 
     Raises:
         ValueError: if there is no such data set, or it cannot be made or downloaded; the message says why.
@@ -215,10 +219,22 @@ def _prepare(arguments: argparse.Namespace) -> int:
     from visionlab.cli.data_prepare import prepare_all  # torch, likewise
 
     root, output, settings = _root(arguments), arguments.output, _settings(arguments)
-    for folder in prepare_all(arguments.name, root, output, arguments.short_side, arguments.ending, settings):
+    written = prepare_all(arguments.name, root, output, arguments.short_side, arguments.ending, settings)
+    for folder in written:
         print(f"wrote {folder}")
     print(f"to train on them: --data.init_args.prepared {output}")
-    return 0
+    unreadable = [message for messages in written.values() for message in messages]
+    if not unreadable:
+        return 0
+    for message in unreadable[:SHOWN]:
+        print(message, file=sys.stderr)
+    more = f" ({len(unreadable) - SHOWN:,} more than these)" if len(unreadable) > SHOWN else ""
+    print(
+        f"visionlab: {len(unreadable):,} images could not be read{more}: mend them, remove the folder and prepare "
+        "again, or train with on_bad_sample: skip",
+        file=sys.stderr,
+    )
+    return 2
 
 
 def _download(arguments: argparse.Namespace) -> int:

@@ -10,14 +10,15 @@ from visionlab.data import collate
 from visionlab.data.base import Split
 from visionlab.data.disk import DiskDataModule, has_places
 from visionlab.data.prepared import prepare
+from visionlab.data.sample import Records
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 
 def prepare_all(
     name: str, root: Path, output: Path, short_side: int, ending: str | None, settings: Mapping[str, str]
-) -> list[Path]:
-    """Write a prepared folder for each split that is not there yet.
+) -> dict[Path, list[str]]:
+    """Write a prepared folder for each split that is not there yet. One of the same images as another is a link to it.
 
     Args:
         name: of the data set's card.
@@ -28,25 +29,34 @@ def prepare_all(
         settings: further arguments of the data module.
 
     Returns:
-        The folders that were written.
+        The folders that were written, and what is wrong with each image of theirs that could not be read.
 
     Raises:
-        ValueError: if there is no such data set, or it is no folder of images, or has boxes or masks, or an image is
-            damaged.
+        ValueError: if there is no such data set, or it is no folder of images, or has boxes or masks, or no image can
+            be read.
         OSError: if a file cannot be read or written; the message names it.
     """
     data = open_module(name, root, ending, settings)
     if not isinstance(data, DiskDataModule):
         raise ValueError(f"{name} is read into memory anyway: there is nothing to prepare")
-    folders = [(split, output / split) for split in SPLITS if not (output / split).exists()]
-    for split, folder in folders:
-        records = data.records(split)
+    written = dict[Path, list[str]]()
+    originals = dict[Path, Records]()
+    for split in SPLITS:
+        folder, records = output / split, data.records(split)
         if has_places(records):
             raise ValueError(
                 f"{type(data).__name__} has boxes or masks, which do not fit smaller images: {_others(name)}"
             )
-        prepare(records, folder, short_side)
-    return [folder for _, folder in folders]
+        if folder.exists():
+            continue
+        same = next((other for other, images in originals.items() if _same_files(images, records)), None)
+        if same is None:
+            written[folder] = prepare(records, folder, short_side)
+            originals[folder] = records
+        else:
+            folder.symlink_to(same.name, target_is_directory=True)
+            written[folder] = []
+    return written
 
 
 def _others(name: str) -> str:
@@ -55,3 +65,10 @@ def _others(name: str) -> str:
     modules = [(path.rpartition(".")[2], pkgutil.resolve_name(path)) for path in read_card(name).data]
     endings = [ending for ending, module in modules if getattr(module, "train_collate", None) in whole]
     return f"give --as {' or '.join(endings)}" if endings else f"nothing of {name} can be prepared"
+
+
+def _same_files(one: Records, other: Records) -> bool:
+    """Whether two splits are of the same images, as val and test are where there are no labels of a test split."""
+    return len(one) == len(other) and all(
+        one.name(i) == other.name(i) and one.path(i) == other.path(i) for i in range(len(one))
+    )

@@ -259,18 +259,27 @@ class DiskDataModule(DataModule):
         Raises:
             ValueError: if there are more of them than ``max_skipped``.
         """
-        if "skipped" not in batch:
-            return batch
-        assert self.trainer is not None  # which calls this
-        split: Split = "train" if self.trainer.training else "test" if self.trainer.testing else "val"
-        self.skipped[split].update(batch["skipped"].tolist())
-        total = sum(map(len, self.skipped.values()))
-        if total > self.max_skipped:
-            raise ValueError(
-                f"{total} images could not be read, more than max_skipped = {self.max_skipped}: "
-                f"`visionlab data check` says what is wrong with the files in {self.root}"
-            )
-        return {name: value for name, value in batch.items() if name != "skipped"}
+        return note_skipped(batch, self, self.root, self.max_skipped)
+
+
+def note_skipped(batch: Any, data: DataModule, root: Path, max_skipped: int) -> Any:
+    """Take the note of skipped images out of a batch, and keep it in ``data.skipped``.
+
+    Raises:
+        ValueError: if there are more of them than ``max_skipped``.
+    """
+    if "skipped" not in batch:
+        return batch
+    assert data.trainer is not None  # which calls the hook of the data
+    split: Split = "train" if data.trainer.training else "test" if data.trainer.testing else "val"
+    data.skipped[split].update(batch["skipped"].tolist())
+    total = sum(map(len, data.skipped.values()))
+    if total > max_skipped:
+        raise ValueError(
+            f"{total} images could not be read, more than max_skipped = {max_skipped}: "
+            f"`visionlab data check` says what is wrong with the files in {root}"
+        )
+    return {name: value for name, value in batch.items() if name != "skipped"}
 
 
 def _size(shape: tuple[int, ...]) -> str:

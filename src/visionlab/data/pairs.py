@@ -13,9 +13,9 @@ from visionlab.batch import PADDING, UnpairedBatch
 from visionlab.data import collate
 from visionlab.data.augmentation import Transform
 from visionlab.data.base import DataModule, Split, run_seed
-from visionlab.data.disk import DiskDataset
+from visionlab.data.disk import BadSample, DiskDataset, note_skipped
 from visionlab.data.images import read_image
-from visionlab.data.layouts.pairs import halves, open_folder
+from visionlab.data.layouts.pairs import Pairs, halves, open_folder
 from visionlab.data.sample import Sample
 from visionlab.data.sampling import Keys, mix, sample_seeds
 from visionlab.metrics.reconstruction import Paired
@@ -34,6 +34,9 @@ class TranslationDataModule(DataModule, ABC):
         train_transform: what is done to training images, if anything. Of colours nothing, where there are pairs: both
             images of one are transformed together, as one of six channels.
         eval_transform: what is done to images that are evaluated or predicted, if anything.
+        on_bad_sample: whether an image that cannot be read, or is no pair, stops the run, or is left out, counted and
+            logged.
+        max_skipped: of how many images, in all splits together and on each process, that stops the run after all.
     """
 
     classes = ()
@@ -46,10 +49,14 @@ class TranslationDataModule(DataModule, ABC):
         num_workers: int = 2,
         train_transform: Transform | None = None,
         eval_transform: Transform | None = None,
+        on_bad_sample: BadSample = "raise",
+        max_skipped: int = 100,
     ) -> None:
         super().__init__(batch_size, eval_batch_size, num_workers)
         self.root = Path(root)
         self.train_transform, self.eval_transform = train_transform, eval_transform
+        self.on_bad_sample: BadSample = on_bad_sample
+        self.max_skipped = max_skipped
 
     def transform(self, split: Split, augmented: bool) -> Transform | None:
         """What is done to the images of a split."""
@@ -59,6 +66,14 @@ class TranslationDataModule(DataModule, ABC):
         """Read any image file to translate, as evaluation transforms it, ``(H, W, 3)``: one image, not a pair."""
         image = read_image(path, 3)
         return image if self.eval_transform is None else self.eval_transform({"image": image}, 0)["image"]
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Take the note of skipped images out of a batch.
+
+        Raises:
+            ValueError: if there are more of them than ``max_skipped``.
+        """
+        return note_skipped(batch, self, self.root, self.max_skipped)
 
 
 class PairedImages(TranslationDataModule):
@@ -91,9 +106,9 @@ class PairedImages(TranslationDataModule):
             FileNotFoundError: if its folder is missing.
             ValueError: if there are no images in it.
         """
-        records = open_folder(self.root / split)
+        records = Pairs(open_folder(self.root / split))
         together = Together(self.transform(split, augmented), reverse=self.direction == "BtoA")
-        return DiskDataset(records, collate.paired, together, run_seed())
+        return DiskDataset(records, collate.paired, together, run_seed(), self.on_bad_sample)
 
     def metrics(self) -> dict[str, Metric]:
         """The distances to the true images."""
@@ -123,7 +138,9 @@ class UnpairedImages(TranslationDataModule):
         folder, seed = "train" if split == "train" else "test", run_seed()
         transform = self.transform(split, augmented)
         one, other = (
-            DiskDataset(open_folder(self.root / f"{folder}{domain}"), collate.images_only, transform, s)
+            DiskDataset(
+                open_folder(self.root / f"{folder}{domain}"), collate.images_only, transform, s, self.on_bad_sample
+            )
             for domain, s in (("A", seed), ("B", seed + 1))
         )
         return UnpairedDataset(one, other, seed, shuffled=split == "train")
@@ -146,11 +163,7 @@ class Together(Transform):
         self.transform, self.reverse = transform, reverse
 
     def __call__(self, sample: Sample, seed: int) -> Sample:
-        """Transform ``(H, 2 W, 3)`` into ``(h, w, 6)``.
-
-        Raises:
-            ValueError: if the width is odd.
-        """
+        """Transform ``(H, 2 W, 3)`` into ``(h, w, 6)``."""
         left, right = halves(sample["image"])
         pair = (right, left) if self.reverse else (left, right)
         stacked: Sample = {"image": np.concatenate(pair, axis=2)}
@@ -158,7 +171,8 @@ class Together(Transform):
 
 
 class UnpairedDataset:
-    """One split of two collections. It is as long as the longer one; the other starts again.
+    """One split of two collections. It is as long as the longer one; the other starts again. Images of B that are
+    skipped are noted behind those of A.
 
     Args:
         images: those of A.
@@ -175,16 +189,19 @@ class UnpairedDataset:
     def __len__(self) -> int:
         return max(len(self.images), len(self.others))
 
-    def __getitems__(self, keys: Keys) -> UnpairedBatch:
-        """The batch of ``keys``."""
-        ids = keys.indices.copy()
-        ids[len(ids) - keys.padded :] = PADDING
+    def __getitems__(self, keys: Keys) -> Any:
+        """The batch of ``keys``, with the entry ``skipped`` of :class:`DiskDataset`."""
+        ids = torch.from_numpy(keys.indices.copy())
         chosen = keys.indices
         if self.shuffled:
             chosen = (mix(sample_seeds(self.seed, keys)) % np.uint64(len(self.others))).astype(np.int64)
         one = self.images.__getitems__(keys._replace(indices=keys.indices % len(self.images)))
         other = self.others.__getitems__(keys._replace(indices=chosen % len(self.others)))
-        return {"images": one["images"], "other_images": other["images"], "ids": torch.from_numpy(ids)}
+        ids[one["ids"] == PADDING] = PADDING  # at the end, and where another image took the place of one of A
+        batch: UnpairedBatch = {"images": one["images"], "other_images": other["images"], "ids": ids}
+        if "skipped" not in one:
+            return batch
+        return {**batch, "skipped": torch.cat([one["skipped"], len(self.images) + other["skipped"]])}
 
     def image(self, index: int) -> UInt8Array:
         """The image of A at ``index`` as it is stored, ``(H, W, 3)``."""

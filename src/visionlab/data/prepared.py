@@ -4,7 +4,7 @@ A prepared folder holds
 
 - ``pixels``: the images one after another, raw ``uint8``, ``(H, W, 3)`` each;
 - ``offsets.npy``: ``(N + 1,)`` ``int64``, where in ``pixels`` each begins, and the end;
-- ``sizes.npy``: ``(N, 2)`` ``int64``, height and width of each;
+- ``sizes.npy``: ``(N, 2)`` ``int64``, height and width of each, 0 and 0 of one that could not be read;
 - ``names.npy``: ``(N,)`` ``uint32``, the CRC-32 of each image's name.
 
 At a short side of 256, ImageNet's training images take about 340 GB. ``benchmarks/jpeg_input.py`` says what it gains.
@@ -27,8 +27,11 @@ from visionlab.data.threads import in_threads
 UInt8Array = npt.NDArray[np.uint8]
 
 
-def prepare(records: Records, folder: Path, short_side: int) -> None:
+def prepare(records: Records, folder: Path, short_side: int) -> list[str]:
     """Write the images of a split into a prepared folder, with a progress bar. The folder appears whole or not at all.
+
+    An image that cannot be read has no pixels in it, and is as unreadable there as its file: hours of work are not lost
+    for one of a million.
 
     Args:
         records: of the split; only its images are read.
@@ -36,10 +39,12 @@ def prepare(records: Records, folder: Path, short_side: int) -> None:
         short_side: in pixels; an image whose short side is longer is resized to it, keeping its aspect, bilinearly with
             antialiasing.
 
+    Returns:
+        What is wrong with each image that could not be read.
+
     Raises:
         FileExistsError: if ``folder`` is there.
-        FileNotFoundError: if an image is missing.
-        ValueError: if an image is not whole, or there is none, or ``short_side`` is not at least 1.
+        ValueError: if there are no images, or none that can be read, or ``short_side`` is not at least 1.
     """
     if short_side < 1:
         raise ValueError(f"short_side must be at least 1 pixel, not {short_side}")
@@ -52,17 +57,25 @@ def prepare(records: Records, folder: Path, short_side: int) -> None:
         unfinished = Path(beside) / folder.name
         unfinished.mkdir()
         sizes = np.empty((len(records), 2), np.int64)
-        images = in_threads(lambda index: _small(read_image(records.path(index), 3), short_side), len(records))
+        images = in_threads(lambda index: _small(records.path(index), short_side), len(records))
+        unreadable = list[str]()
         with (unfinished / "pixels").open("wb") as file:
             for index, image in enumerate(tqdm(images, total=len(records), unit="image", disable=None)):
+                if isinstance(image, str):
+                    unreadable.append(image)
+                    sizes[index] = 0
+                    continue
                 sizes[index] = image.shape[:2]
                 file.write(image.data)
             file.flush()
             os.fsync(file.fileno())
+        if len(unreadable) == len(records):
+            raise ValueError(f"none of the {len(records):,} images can be read; the first: {unreadable[0]}")
         np.save(unfinished / "offsets.npy", _offsets(sizes))
         np.save(unfinished / "sizes.npy", sizes)
         np.save(unfinished / "names.npy", _names(records))
         unfinished.rename(folder)
+    return unreadable
 
 
 class Prepared:
@@ -99,13 +112,20 @@ class Prepared:
         if offsets[-1] != found:
             raise ValueError(f"{folder / 'pixels'} has {found:,} bytes, and its images need {offsets[-1]:,}")
         self.folder, self._length = folder, len(names)
+        self._unreadable = {index: records.path(index) for index in np.flatnonzero(sizes.prod(axis=1) == 0).tolist()}
         self._arrays: tuple[UInt8Array, npt.NDArray[np.int64], npt.NDArray[np.int64]] | None = None
 
     def __len__(self) -> int:
         return self._length
 
     def image(self, index: int) -> UInt8Array:
-        """The image at ``index``: ``(H, W, 3)``, RGB, not to be written to."""
+        """The image at ``index``: ``(H, W, 3)``, RGB, not to be written to.
+
+        Raises:
+            ValueError: if it could not be read when it was to be prepared.
+        """
+        if index in self._unreadable:
+            raise ValueError(f"{self._unreadable[index]} could not be read when {self.folder} was prepared")
         if self._arrays is None:
             self._arrays = (
                 np.asarray(np.memmap(self.folder / "pixels", np.uint8, mode="r")),
@@ -121,7 +141,12 @@ class Prepared:
         return {**self.__dict__, "_arrays": None}
 
 
-def _small(image: UInt8Array, short_side: int) -> UInt8Array:
+def _small(path: Path, short_side: int) -> UInt8Array | str:
+    """An image, made smaller, or what is wrong with its file."""
+    try:
+        image = read_image(path, 3)
+    except (ValueError, OSError) as error:
+        return str(error)
     height, width = image.shape[:2]
     shortest = min(height, width)
     if shortest <= short_side:

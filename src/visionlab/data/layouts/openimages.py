@@ -2,8 +2,9 @@
 
 The tables may lie in the root or in its folders ``annotations`` and ``metadata``, under the names that the publisher
 gave them in any version; of two versions of a table the newer is read. The images are in ``train``, ``validation`` and
-``test``, below the root or below ``images``; the masks in ``masks/<split>``, ``<split>-masks`` or ``masks``, flat or in
-folders by the first digit of the image's id.
+``test``, below the root or below ``images``; the masks in ``masks/<split>``, ``<split>-masks`` or ``masks``. Both may
+lie in folders in there, of any names, and in folders beside them that are named like the publisher's archives:
+``train_0``, ``train-masks-0``.
 """
 
 import base64
@@ -22,6 +23,7 @@ import numpy.typing as npt
 
 from visionlab.data.download import SILENCE, Remote, begins, fetch, refuse_page
 from visionlab.data.layouts.openimages_classes import Classes, chosen, read_ancestors, read_classes
+from visionlab.data.layouts.openimages_folders import Parts, find_parts
 from visionlab.data.layouts.openimages_records import Boxes, ImageLabels, Masks, MissingImages, open_view
 from visionlab.data.layouts.openimages_tables import (
     ID,
@@ -153,24 +155,25 @@ class OpenImages:
         path = self.find(HIERARCHY)
         return read_ancestors(path if path is not None else self._missing(HIERARCHY), ids)
 
-    def image_folder(self, split: Split) -> Path:
-        """The folder of the images, which need not be there."""
-        below = self.root / "images" / SPLITS[split][0]
-        return below if below.is_dir() else self.root / SPLITS[split][0]
+    def image_parts(self, split: Split) -> Parts:
+        """The folders of the images, none of which need be there."""
+        word = SPLITS[split][0]
+        get = "get them (`visionlab data info openimages` says how)"
+        return find_parts(self.root, (f"images/{word}", word), (f"{word}_", f"images/{word}_"), get)
 
-    def mask_folder(self, split: Split) -> Path:
-        """The folder of the masks.
+    def mask_parts(self, split: Split) -> Parts:
+        """The folders of the masks.
 
         Raises:
             FileNotFoundError: if there is none.
         """
         word = SPLITS[split][0]
-        for folder in (self.root / "masks" / word, self.root / f"{word}-masks", self.root / "masks"):
-            if folder.is_dir():
-                return folder
-        raise FileNotFoundError(
-            f"{self.root / 'masks' / word} is missing: unpack {word}-masks-0.zip to {word}-masks-f.zip there"
-        )
+        mains = (f"masks/{word}", f"{word}-masks", "masks")
+        get = f"unpack {word}-masks-0.zip to {word}-masks-f.zip in {self.root / mains[0]}"
+        parts = find_parts(self.root, mains, (f"masks/{word}-masks-", f"{word}-masks-"), get)
+        if not parts.names:
+            raise FileNotFoundError(f"{parts.main} is missing: {get}")
+        return parts
 
     def boxes(self, split: Split, wanted: Sequence[str] | None, missing_images: MissingImages) -> Boxes:
         """Open the images of a split with their boxes.
@@ -185,7 +188,7 @@ class OpenImages:
         table = self.box_table(split)
         only = wanted is not None and split == "train"
         view = self._view(table, split, "boxable", wanted, missing_images, only)
-        return Boxes(table, view, self.image_folder(split), self._verified(split))
+        return Boxes(table, view, self.root, self._verified(split))
 
     def box_table(self, split: Split) -> Arrays:
         """Open all boxes of a split by image, as :func:`read_boxes` gives them; errors are those of :meth:`boxes`."""
@@ -211,8 +214,8 @@ class OpenImages:
 
         table = open_index("openimages-masks-1", [path, self.classes_file("boxable")], build)
         only = wanted is not None and split == "train"
-        view = self._view(table, split, "boxable", wanted, missing_images, only)
-        return Masks(table, view, self.image_folder(split), self.mask_folder(split), self._verified(split))
+        view = self._view(table, split, "boxable", wanted, missing_images, only, self.mask_parts(split))
+        return Masks(table, view, self.root, self._verified(split))
 
     def labels(
         self, split: Split, vocabulary: Vocabulary, wanted: Sequence[str] | None, missing_images: MissingImages
@@ -220,7 +223,7 @@ class OpenImages:
         """Open the images of a split of which any label was verified; errors are those of :meth:`boxes`."""
         table = self.label_table(split, vocabulary)
         view = self._view(table, split, vocabulary, wanted, missing_images, only_with_classes=wanted is not None)
-        return ImageLabels(table, view, self.image_folder(split), len(self.classes(vocabulary, wanted).ids))
+        return ImageLabels(table, view, self.root, len(self.classes(vocabulary, wanted).ids))
 
     def label_table(self, split: Split, vocabulary: Vocabulary) -> Arrays:
         """Open all verified labels of a split by image, as :func:`read_labels` gives them; errors are those of
@@ -261,23 +264,26 @@ class OpenImages:
         wanted: Sequence[str] | None,
         missing_images: MissingImages,
         only_with_classes: bool,
+        masks: Parts | None = None,
     ) -> Arrays:
         all_ids, ids = self.classes(vocabulary, None).ids, self.classes(vocabulary, wanted).ids
         label = {one: i for i, one in enumerate(ids)}
         choice = hashlib.sha256(json.dumps([ids, missing_images, only_with_classes]).encode()).hexdigest()[:16]
+        images = self.image_parts(split)
         view = open_view(
-            f"openimages-{SPLITS[split][0]}-{choice}-1",
+            f"openimages-{SPLITS[split][0]}-{choice}-2",
             table,
-            self.image_folder(split),
+            images,
+            masks,
             [label.get(one, -1) for one in all_ids],
             missing_images,
             only_with_classes=only_with_classes,
         )
         if (left_out := int(view["left_out"][0])) > 0:
             total = left_out + len(view["rows"])
-            warnings.warn(
-                f"left out {left_out:,} of {total:,} images, which are not in {self.image_folder(split)}", stacklevel=2
-            )
+            or_masks = "" if masks is None else f", or whose masks are not in {masks.main}"
+            says = f"left out {left_out:,} of {total:,} images, which are not in {images.main}{or_masks}"
+            warnings.warn(says, stacklevel=2)
         return view
 
     def _missing(self, name: str) -> Path:

@@ -14,7 +14,8 @@ from visionlab.data.layouts.findings import Findings
 from visionlab.data.layouts.images import Fingerprints, check_images, check_leaks
 from visionlab.data.layouts.openimages import HIERARCHY, SPLITS, Kind, OpenImages, Split, read_images
 from visionlab.data.layouts.openimages_classes import Classes, read_ancestors, read_classes
-from visionlab.data.layouts.openimages_records import check_proportion, image_ids, mask_path
+from visionlab.data.layouts.openimages_folders import Parts, locate
+from visionlab.data.layouts.openimages_records import check_proportion
 from visionlab.data.layouts.openimages_tables import (
     Array,
     Rows,
@@ -112,7 +113,7 @@ def _check_split(
         limited.attempt(
             list_of_images, lambda: known.update(read_images(list_of_images, split, limited.report).tolist())
         )
-    images = known.copy()
+    images, masks = known.copy(), dict[bytes, bytes]()
     for kind, path in tables.items():
         # the table of all labels is of nine million images, most of them without a box
         of_split = kind != "all labels" or not images
@@ -121,20 +122,23 @@ def _check_split(
         images |= seen.images
         if kind == "boxes":
             findings.labels[split] = np.concatenate([np.empty(0, np.int64), *seen.labels])
-        if kind == "masks":
-            _check_masks(folder, split, seen.masks, limited)
-    where = folder.image_folder(split)
-    there = np.isin(ids := np.array(sorted(images), dtype="S"), image_ids(where) if where.is_dir() else [b""])
-    for path in _Paths(where, ids[~there]):
+        masks |= seen.masks
+    ids, parts = np.array(sorted(images), dtype="S"), folder.image_parts(split)
+    places = locate(ids, parts, ".jpg")
+    if masks:
+        _check_masks(folder, split, masks, _Paths(parts, ids, places), limited)
+    for path in _Paths(parts, ids[places < 0], places[places < 0]):
         limited.report("missing-image", f"{path} is missing", path, id=path.stem)
-    return check_images(split, _Paths(where, ids[there]), findings)
+    return check_images(split, _Paths(parts, ids[places >= 0], places[places >= 0]), findings)
 
 
 class _Paths(Sequence[Path]):
-    """The files of some images, made when asked for: there may be millions."""
+    """The files of some images, made when asked for: there may be millions. Those that are nowhere would be in the main
+    folder.
+    """
 
-    def __init__(self, folder: Path, ids: Array) -> None:
-        self.folder, self.ids = folder, ids
+    def __init__(self, parts: Parts, ids: Array, places: npt.NDArray[np.int32]) -> None:
+        self.parts, self.ids, self.places = parts, ids, places
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -147,8 +151,8 @@ class _Paths(Sequence[Path]):
 
     def __getitem__(self, index: int | slice) -> "Path | _Paths":
         if isinstance(index, slice):
-            return _Paths(self.folder, self.ids[index])
-        return self.folder / f"{self.ids[index].decode('ascii')}.jpg"
+            return _Paths(self.parts, self.ids[index], self.places[index])
+        return self.parts.path(int(self.places[index]), f"{self.ids[index].decode('ascii')}.jpg")
 
 
 class _Seen:
@@ -193,27 +197,32 @@ class _Seen:
                 self.limited.findings.notes.append(f"{self.path}: {len(where):,} {what} (lines {shown})")
 
 
-def _check_masks(folder: OpenImages, split: Split, masks: dict[bytes, bytes], limited: _Limited) -> None:
+def _check_masks(
+    folder: OpenImages, split: Split, masks: dict[bytes, bytes], images: _Paths, limited: _Limited
+) -> None:
     try:
-        where = folder.mask_folder(split)
+        parts = folder.mask_parts(split)
     except FileNotFoundError as error:
         limited.findings.notes.append(str(error))
         return
-    for name, image in masks.items():
-        path = mask_path(where, name.decode("ascii"))
-        picture = folder.image_folder(split) / f"{image.decode('ascii')}.jpg"
-        try:
-            mask = read_mask(path)
-        except FileNotFoundError:
+    names = np.array(list(masks), dtype="S")
+    of_image = np.searchsorted(images.ids, np.array(list(masks.values()), dtype="S"))
+    for name, place, row in zip(names.tolist(), locate(names, parts, "").tolist(), of_image.tolist(), strict=True):
+        path = parts.path(place, name.decode("ascii"))
+        if place < 0:
             limited.report("missing-annotation", f"{path} is missing", path, id=path.stem)
             continue
+        try:
+            mask = read_mask(path)
         except (ValueError, OSError) as error:
             limited.report("unreadable-mask", str(error), path, id=path.stem)
             continue
+        if row == len(images) or images.ids[row] != masks[name]:
+            continue  # of an image that is not in the list, which is found on its own
         try:
-            size = image_size(picture)
+            size = image_size(images[row])
         except (ValueError, OSError):
-            continue  # which is found on its own
+            continue  # likewise
         try:
             check_proportion(path, mask.shape, size)
         except ValueError as error:

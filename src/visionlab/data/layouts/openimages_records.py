@@ -1,6 +1,5 @@
 """The images of Open Images with what is known about each, out of packed tables."""
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from visionlab.data.images import image_size, read_mask, same_proportion
-from visionlab.data.layouts.openimages_tables import ID, Array, flag
-from visionlab.data.packed import Arrays, open_index, save
+from visionlab.data.layouts.openimages_folders import Parts, locate
+from visionlab.data.layouts.openimages_tables import Array, flag
+from visionlab.data.packed import Arrays, open_index, save, save_strings
 from visionlab.data.sample import Annotations
 
 MissingImages = Literal["raise", "leave_out"]
@@ -27,12 +27,12 @@ class OpenImagesRecords(ABC):
     Args:
         table: packed by :func:`visionlab.data.layouts.openimages_tables.pack`.
         view: which images of the table, and which of its classes: of :func:`open_view`.
-        folder: of the images.
+        root: of the data set.
         verified: the packed table of image labels, of the same classes, where annotations are to have them.
     """
 
-    def __init__(self, table: Arrays, view: Arrays, folder: Path, verified: Arrays | None = None) -> None:
-        self.table, self.view, self.folder, self.verified = table, view, folder, verified
+    def __init__(self, table: Arrays, view: Arrays, root: Path, verified: Arrays | None = None) -> None:
+        self.table, self.view, self.root, self.verified = table, view, root, verified
 
     def __len__(self) -> int:
         return len(self.view["rows"])
@@ -43,11 +43,12 @@ class OpenImagesRecords(ABC):
 
     def path(self, index: int) -> Path:
         """The file of an image."""
-        return self.folder / f"{self.name(index)}.jpg"
+        folder = self.view.text("image_folders", int(self.view["image_places"][index]))
+        return self.root / folder / f"{self.name(index)}.jpg"
 
     @property
     def left_out(self) -> int:
-        """How many images were left out because their files are missing."""
+        """How many images were left out because their files, or those of their masks, are missing."""
         return int(self.view["left_out"][0])
 
     @abstractmethod
@@ -91,24 +92,18 @@ class Boxes(OpenImagesRecords):
 
 
 class Masks(OpenImagesRecords):
-    """Images with masks.
-
-    Args:
-        table: of masks.
-        view: as in :class:`OpenImagesRecords`.
-        folder: of the images.
-        masks: the folder of the masks, or of folders of them by the first digit of the image's id.
-        verified: as in :class:`OpenImagesRecords`.
-    """
-
-    def __init__(self, table: Arrays, view: Arrays, folder: Path, masks: Path, verified: Arrays | None = None) -> None:
-        super().__init__(table, view, folder, verified)
-        self.masks = masks
+    """Images with masks; the view has the places of those."""
 
     def mask_paths(self, index: int) -> list[Path]:
         """The files of the masks of an image."""
+        row = self.view["rows"][index]
+        start, end = self.table["offsets"][row : row + 2].tolist()
         _, (names,) = self.rows(index, "masks")
-        return [mask_path(self.masks, bytes(name).decode("ascii")) for name in names]
+        places = self.view["mask_places"][start:end][self.view["labels"][self.table["labels"][start:end]] >= 0]
+        return [
+            self.root / self.view.text("mask_folders", place) / name.decode("ascii")
+            for name, place in zip(names.tolist(), places.tolist(), strict=True)
+        ]
 
     def annotations(self, index: int) -> Annotations:
         """The objects of an image that have masks: ``boxes``, ``labels`` and ``masks``; and its verified labels.
@@ -142,12 +137,12 @@ class ImageLabels(OpenImagesRecords):
     Args:
         table: of image labels.
         view: as in :class:`OpenImagesRecords`.
-        folder: of the images.
+        root: likewise.
         classes: how many.
     """
 
-    def __init__(self, table: Arrays, view: Arrays, folder: Path, classes: int) -> None:
-        super().__init__(table, view, folder)
+    def __init__(self, table: Arrays, view: Arrays, root: Path, classes: int) -> None:
+        super().__init__(table, view, root)
         self.classes = classes
 
     def annotations(self, index: int) -> Annotations:
@@ -162,64 +157,79 @@ class ImageLabels(OpenImagesRecords):
 def open_view(
     name: str,
     table: Arrays,
-    folder: Path,
+    images: Parts,
+    masks: Parts | None,
     labels: Sequence[int],
     missing_images: MissingImages,
     *,
     only_with_classes: bool,
 ) -> Arrays:
     """Choose among the images of a table: ``rows`` of it, ``labels``, ours by those of the table, and ``left_out``, how
-    many images were because of their missing files.
+    many images were because of missing files.
+
+    Where the files are is in ``image_folders``, relative to the root, and ``image_places`` among them, by image; and in
+    ``mask_folders`` and ``mask_places``, by row of the table.
 
     Args:
         name: of the table.
         table: packed.
-        folder: of the images.
+        images: their folders.
+        masks: likewise, if they are wanted.
         labels: ours, by those of the table; -1 for a class that is left out.
-        missing_images: what becomes of images without a file.
+        missing_images: what becomes of images without a file, or without the file of a mask.
         only_with_classes: whether images of which no row has one of our classes are left out, too.
 
     Raises:
-        FileNotFoundError: if the folder is missing, or images are missing and not left out.
+        FileNotFoundError: if all folders are missing, or images or masks are missing and not left out.
         ValueError: if no image is left.
     """
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder} is missing: `visionlab data info openimages` says how to get the images")
+    if not images.names:
+        raise FileNotFoundError(f"{images.main} is missing: {images.get}")
 
     def build(target: Path) -> None:
         rows = np.arange(len(table["ids"]), dtype=np.int32)
         ours = np.array(labels, dtype=np.int16)
         if only_with_classes:
-            before = np.concatenate([[0], np.cumsum(ours[table["labels"]] >= 0)])
-            rows = rows[np.diff(before[table["offsets"]]) > 0]
+            rows = rows[_by_image(ours[table["labels"]] >= 0, table) > 0]
             if len(rows) == 0:
                 raise ValueError(f"no image of {name} has one of the classes that are wanted")
-        there = np.isin(table["ids"][rows], image_ids(folder))
-        missing = len(rows) - int(there.sum())
-        if missing == len(rows) and missing_images == "leave_out":
-            raise ValueError(f"{folder} has none of the {missing:,} images of {name}")
-        if missing and missing_images == "raise":
+        places = locate(table["ids"][rows], images, ".jpg")
+        there = places >= 0
+        if not there.all() and missing_images == "raise":
             first = bytes(table["ids"][rows[~there][0]]).decode("ascii")
-            raise FileNotFoundError(
-                f"{missing:,} of {len(rows):,} images are missing, the first is {folder / first}.jpg: get them "
-                "(`visionlab data info openimages` says how), or give `missing_images: leave_out`"
-            )
-        save(target, rows=rows[there], labels=ours, left_out=np.array([missing]))
+            raise _missing(int((~there).sum()), len(rows), "images", images, f"{first}.jpg")
+        if masks is not None:
+            mask_places = locate(table["masks"], masks, "")
+            lost = (mask_places < 0) & (ours[table["labels"]] >= 0)
+            lost_here = _by_image(lost, table)[rows]
+            if lost_here.any() and missing_images == "raise":
+                start, end = table["offsets"][rows[lost_here > 0][0] :][:2]
+                first = bytes(table["masks"][start:end][lost[start:end]][0]).decode("ascii")
+                raise _missing(int(lost_here.sum()), len(lost), "masks", masks, first)
+            there &= lost_here == 0
+            save(target, mask_places=mask_places)
+            save_strings(target, "mask_folders", masks.names)
+        if not there.any():
+            with_masks = "" if masks is None else f" with its masks in {masks.main}"
+            raise ValueError(f"{images.main} has none of the {len(rows):,} images of {name}{with_masks}")
+        save_strings(target, "image_folders", images.names)
+        left_out = np.array([len(rows) - int(there.sum())])
+        save(target, rows=rows[there], image_places=places[there], labels=ours, left_out=left_out)
 
-    return open_index(name, [table.folder, folder], build)
+    return open_index(name, [table.folder, *images.folders, *([] if masks is None else masks.folders)], build)
 
 
-def image_ids(folder: Path) -> Array:
-    """The ids of the images that are in a folder, in any order."""
-    with os.scandir(folder) as entries:
-        names = (entry.name[:-4].encode("utf-8", "replace") for entry in entries if entry.name.endswith(".jpg"))
-        return np.fromiter((name for name in names if ID.fullmatch(name)), dtype="S64")
+def _by_image(which: npt.NDArray[np.bool_], table: Arrays) -> npt.NDArray[np.int64]:
+    """How many rows of each image are among some."""
+    before = np.concatenate([[0], np.cumsum(which)])
+    return np.diff(before[table["offsets"]])
 
 
-def mask_path(folder: Path, name: str) -> Path:
-    """Where a mask lies, below a folder that is flat or has folders by the first digit."""
-    flat = folder / name
-    return flat if flat.is_file() else folder / name[0] / name
+def _missing(count: int, total: int, what: str, parts: Parts, first: str) -> FileNotFoundError:
+    return FileNotFoundError(
+        f"{count:,} of {total:,} {what} are missing, the first is {parts.main / first}: {parts.get}, or give "
+        "`missing_images: leave_out`"
+    )
 
 
 def check_proportion(path: Path, mask: tuple[int, ...], image: tuple[int, int]) -> None:

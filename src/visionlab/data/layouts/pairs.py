@@ -15,10 +15,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from visionlab.data.images import image_size
 from visionlab.data.layouts.findings import Findings
 from visionlab.data.layouts.folder import SUFFIXES, FolderImages, images_below
-from visionlab.data.layouts.images import check_images, check_leaks
+from visionlab.data.layouts.images import Fingerprints, check_images, check_leaks
 from visionlab.data.packed import open_index, save_strings
+from visionlab.data.sample import Annotations
 
 PAIRED = ("train", "val", "test")
 UNPAIRED = ("trainA", "trainB", "testA", "testB")
@@ -42,38 +44,68 @@ def open_folder(folder: Path) -> FolderImages:
     return FolderImages(folder, index, labelled=False)
 
 
-def halves(image: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    """Cut a picture of two, ``(H, 2 W, channels)``, into A and B, ``(H, W, channels)`` each.
+class Pairs:
+    """Pictures of two images side by side, as records.
 
-    Raises:
-        ValueError: if its width is odd.
+    Args:
+        images: the pictures.
     """
-    height, width = image.shape[:2]
-    if width % 2:
-        raise ValueError(
-            f"a picture of {width} x {height} pixels is not two images side by side: `visionlab data check` names it"
-        )
+
+    def __init__(self, images: FolderImages) -> None:
+        self.images = images
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def path(self, index: int) -> Path:
+        """The file of the picture at ``index``."""
+        return self.images.path(index)
+
+    def name(self, index: int) -> str:
+        """The file of the picture at ``index``, relative to the folder, with slashes."""
+        return self.images.name(index)
+
+    def annotations(self, index: int) -> Annotations:
+        """Nothing.
+
+        Raises:
+            ValueError: if the width of the picture is odd.
+        """
+        height, width = image_size(self.path(index))
+        if width % 2:
+            raise ValueError(
+                f"{self.path(index)}: a picture of {width} x {height} pixels is not two images side by side"
+            )
+        return {}
+
+
+def halves(image: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """Cut a picture of two, ``(H, 2 W, channels)``, into A and B, ``(H, W, channels)`` each."""
+    width = image.shape[1]
+    assert width % 2 == 0  # or Pairs has refused it
     return image[:, : width // 2], image[:, width // 2 :]
 
 
 def check_pairs(root: Path) -> Findings:
     """Read every picture of the paired layout, and say what is wrong with each."""
-    findings = _check(root, PAIRED)
-    for split, sizes in findings.sizes.items():
-        if odd := int((sizes[:, 1] % 2).sum()):
-            message = f"{root / split}: {odd:,} pictures have an odd width, which two side by side cannot have"
-            findings.error("wrong-size", message, root / split)
+    findings, fingerprints = _check(root, PAIRED)
+    for split, prints in fingerprints.items():
+        sizes = findings.sizes[split]
+        for row in np.flatnonzero(sizes[:, 1] % 2).tolist():
+            path, (height, width) = prints.paths[prints.rows[row]], sizes[row].tolist()
+            message = f"{path}: a picture of {width} x {height} pixels is not two images side by side"
+            findings.error("wrong-size", message, path)
     return findings
 
 
 def check_collections(root: Path) -> Findings:
     """Read every image of the layout without pairs, and say what is wrong with each."""
-    return _check(root, UNPAIRED)
+    return _check(root, UNPAIRED)[0]
 
 
-def _check(root: Path, splits: tuple[str, ...]) -> Findings:
+def _check(root: Path, splits: tuple[str, ...]) -> tuple[Findings, dict[str, Fingerprints]]:
     findings = Findings()
-    fingerprints = {}
+    fingerprints = dict[str, Fingerprints]()
     for split in splits:
         try:
             records = open_folder(root / split)
@@ -86,4 +118,4 @@ def _check(root: Path, splits: tuple[str, ...]) -> Findings:
         paths = [records.path(i) for i in range(len(records))]
         fingerprints[split] = check_images(split, paths, findings)
     check_leaks(fingerprints, findings)
-    return findings
+    return findings, fingerprints
