@@ -180,8 +180,8 @@ class Checkpoints(Checkpoint):
             before_validation: whether a run that is continued from there is to begin with a validation.
         """
         loop = trainer.fit_loop.epoch_loop
-        if loop._should_accumulate():
-            # a run cannot be continued from there, for the gradients added up so far are not saved
+        if loop._should_accumulate() and not _ends(trainer):
+            # to go on from there would not be exact, for the gradients added up so far are not saved
             if best:
                 trainer.save_checkpoint(self.folder / "best.ckpt", weights_only=False)
             return
