@@ -107,6 +107,19 @@ def test_a_job_whose_processes_do_not_end_is_refused(recipe, capfd, monkeypatch)
     assert numbers() == ["0"]
 
 
+def test_a_job_is_not_kept_from_its_run_by_a_machine_that_is_gone(recipe, capfd, monkeypatch):
+    """NFS 3 keeps the lock of a machine that died."""
+    monkeypatch.setattr("visionlab.run.SECONDS_TO_END", 1)
+    kill(begin(recipe, 0, "--save_every_n_steps", "2", environment=JOB))
+    lock = Path("runs/tiny/0/lock")
+    with Lock() as dead:
+        assert dead.take(lock)
+        lock.write_text('{"host": "n2", "process": 7}')
+        assert wait_for(in_child(lambda: fit(recipe, "--trainer.max_epochs", "1", "--resume", "auto"), JOB)) == 0
+    assert "visionlab: process 7 on n2 may be gone: continuing runs/tiny/0" in capfd.readouterr().err
+    assert Run.open("runs/tiny/0").info["state"] == "finished"
+
+
 @pytest.mark.slow
 def test_all_processes_continue_what_the_first_one_chose(recipe, capfd):
     """The newest run is alive, which only the first process finds out."""

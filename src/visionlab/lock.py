@@ -64,11 +64,22 @@ class Lock:
 
 def holder(path: Path) -> str:
     """Which process took the file last, in words."""
+    who = _read(path)
+    return f"process {who['process']} on {who['host']}" if who else "another process"
+
+
+def held_elsewhere(path: Path) -> bool:
+    """Whether the process that took the file last is of another machine, which may be gone: NFS 3 keeps its locks."""
+    who = _read(path)
+    return who is not None and who["host"] != platform.node()
+
+
+def _read(path: Path) -> dict[str, Any] | None:
     try:
         who = json.loads(path.read_text())
-        return f"process {who['process']} on {who['host']}"
+        return {key: who[key] for key in ("process", "host")}
     except (OSError, ValueError, TypeError, KeyError):  # it has only begun to write that
-        return "another process"
+        return None
 
 
 def _try(descriptor: int) -> bool:

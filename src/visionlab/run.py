@@ -31,7 +31,7 @@ import yaml
 
 import visionlab
 from visionlab import slurm
-from visionlab.lock import Lock, holder
+from visionlab.lock import Lock, held_elsewhere, holder
 
 FORMAT = 1
 """The version of the run folder's layout."""
@@ -126,7 +126,8 @@ class Run:
         return self.folder / "lock"
 
     def hold(self, lock: Lock) -> None:
-        """Have ``lock`` hold the run. A process of this very job that does is waited for: it is about to end.
+        """Have ``lock`` hold the run. A process of this very job that does is waited for: it is about to end, or its
+        machine is gone, whose lock is passed over.
 
         Raises:
             ValueError: names the process that holds it.
@@ -136,6 +137,9 @@ class Run:
         if self._is_of_this_job():
             print(f"visionlab: waiting for {holder(self._lock)} to leave {self.folder}", file=sys.stderr, flush=True)
             if lock.take(self._lock, SECONDS_TO_END):
+                return
+            if held_elsewhere(self._lock):
+                print(f"visionlab: {holder(self._lock)} may be gone: continuing {self.folder}", file=sys.stderr)
                 return
         raise ValueError(f"{self.folder} is in use by {holder(self._lock)}; if that is gone, delete {self._lock}")
 
