@@ -79,11 +79,12 @@ class ExactResume(Callback):
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         self.loaded = checkpoint.get("visionlab")
-        if self.loaded is not None and trainer.world_size != (before := len(self.loaded["processes"])):
+        if self.loaded is None:
+            return
+        if trainer.world_size != (before := len(self.loaded["processes"])):
             self._keep_global_batch(trainer, before, self.loaded["global_batch"])
-        if self.loaded is not None:
-            self.loaded = {"before_validation": False, **self.loaded, "step": checkpoint["global_step"]}
-        if self.loaded is not None and trainer.state.fn == TrainerFn.FITTING:
+        self.loaded = {"before_validation": False, **self.loaded, "step": checkpoint["global_step"]}
+        if trainer.state.fn == TrainerFn.FITTING:
             trainer.should_stop |= self.loaded.get("ended_by") == self.rules
             self._validate_before_the_end(trainer)
 
@@ -135,16 +136,15 @@ class ExactResume(Callback):
         if self.loaded is None:
             return
         processes = self.loaded["processes"]
-        if len(processes) == trainer.world_size:
-            mine = processes[trainer.global_rank]
+        same = len(processes) == trainer.world_size
+        mine = processes[trainer.global_rank if same else 0]
+        if same:
             torch.set_num_threads(mine["threads"] if self.threads is None else self.threads)
             _restore_random_states(mine["random"], trainer.strategy.root_device)
             pl_module.load_window_state(mine["window"])
         elif trainer.is_global_zero:  # another number of processes: random streams cannot go on, sums can
             pl_module.load_window_state(_add_windows([process["window"] for process in processes]))
-        same = len(processes) == trainer.world_size
-        logged = processes[trainer.global_rank if same else 0].get("metrics", {})
-        trainer._logger_connector._callback_metrics.update(logged)
+        trainer._logger_connector._callback_metrics.update(mine.get("metrics", {}))
         for callback, rule in zip(_early_stopping(trainer), self.rules, strict=True):
             callback.patience = rule["patience"]
         for number, value in self.loaded.get("plateaus", {}).items():

@@ -23,7 +23,6 @@ CARDS = Path(__file__).parents[1] / "data" / "cards"
 SHOWN = 10
 """Images that could not be prepared, which are named; the rest is counted."""
 
-
 EXAMPLES = {
     "check": "--set train_images=images --set train_annotations=train.json",
     "show": "--set year=2014",

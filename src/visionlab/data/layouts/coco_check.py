@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from visionlab.data.headers import SUFFIXES
 from visionlab.data.layouts.coco import Kind, Year, annotation_file, check_categories, image_folder, missing
 from visionlab.data.layouts.coco_format import Content, read_coco
 from visionlab.data.layouts.findings import Findings
+from visionlab.data.layouts.folder import SUFFIXES
 from visionlab.data.layouts.images import check_images, check_leaks
 
 FLAWED_BOXES = (918, 2206849)
@@ -170,10 +170,9 @@ def _check_repeated(folder: Path, content: Content, findings: Findings) -> None:
 
 def _check_strays(folder: Path, names: Iterable[str], findings: Findings) -> None:
     """Images that no annotations know of; what systems leave in folders, such as ``.DS_Store``, is none."""
-    suffixes = {suffix for of_format in SUFFIXES.values() for suffix in of_format}
     known = set(names)
     for path in sorted(folder.iterdir()):
-        is_image = path.suffix.lower() in suffixes and not path.name.startswith(".")
+        is_image = path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
         if is_image and path.name not in known and path.is_file():
             findings.error("missing-annotation", f"{path} is none of the images of its annotations", path)
 
