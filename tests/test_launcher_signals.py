@@ -5,12 +5,12 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
 
-from conftest import in_child, wait_for
 from stand_ins import children
 from test_launchers import ROOT
 from visionlab.cli import main
@@ -24,11 +24,28 @@ def words(recipe, strategy):
     return ["fit", "--config", str(recipe), "--trainer.logger", "false", *two, "--trainer.callbacks+", SLOW_STEPS]
 
 
-def signal_once_it_trains(launcher, number, to):
+@contextmanager
+def launched(*words):
+    """The command in an interpreter of its own, for Lightning forks from none that has asked for GPUs."""
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT / 'tests'}"}
+    command = [sys.executable, "-m", "visionlab", *words]
+    with subprocess.Popen(command, env=environment, start_new_session=True) as launcher:
+        try:
+            yield launcher
+        finally:
+            if launcher.poll() is None:
+                os.killpg(launcher.pid, signal.SIGKILL)
+
+
+def wait_until(launcher, holds):
     end = time.monotonic() + 400
-    while not Path("runs/tiny/0/metrics.csv").exists():
+    while not holds():
+        assert launcher.poll() is None
         assert time.monotonic() < end
         time.sleep(0.05)
+
+
+def send(number, to, launcher):
     if to == "group":
         os.killpg(launcher, number)
     else:
@@ -56,58 +73,31 @@ def assert_stopped(number, capfd):
 
 
 @pytest.mark.parametrize(
-    ("number", "to"),
+    ("strategy", "number", "to"),
     [
-        (signal.SIGTERM, "launcher"),
-        (signal.SIGINT, "group"),
-        (signal.SIGUSR1, "child"),
-        *(
-            pytest.param(number, to, marks=pytest.mark.slow)
-            for number, to in (
-                (signal.SIGTERM, "group"),
-                (signal.SIGTERM, "child"),
-                (signal.SIGINT, "launcher"),
-                (signal.SIGUSR1, "launcher"),
-                (signal.SIGUSR1, "group"),
-            )
-        ),
+        ("ddp_fork", signal.SIGTERM, "launcher"),
+        pytest.param("ddp_fork", signal.SIGINT, "group", marks=pytest.mark.slow),
+        pytest.param("ddp_fork", signal.SIGUSR1, "child", marks=pytest.mark.slow),
+        pytest.param("ddp_spawn", signal.SIGTERM, "launcher", marks=pytest.mark.slow),
     ],
 )
-def test_a_signal_to_forked_processes_or_to_their_launcher_stops_all(recipe, capfd, number, to):
-    def child():
-        os.setpgrp()
-        return main(words(recipe, "ddp_fork"))
-
-    launcher = in_child(child)
-    signal_once_it_trains(launcher, number, to)
-    left = trainers(launcher)
-    assert to == "child" or len(left) == 2
-    assert wait_for(launcher, 30) == 128 + number
+def test_a_signal_to_the_processes_or_to_their_launcher_stops_all(recipe, capfd, strategy, number, to):
+    with launched(*words(recipe, strategy)) as launcher:
+        wait_until(launcher, Path("runs/tiny/0/metrics.csv").exists)
+        left = trainers(launcher.pid)
+        assert to == "child" or len(left) == 2
+        send(number, to, launcher.pid)
+        assert launcher.wait(200) == 128 + number
     assert_stopped(number, capfd)
     assert not [process for process in left if Path(f"/proc/{process}").exists()]
-    assert wait_for(in_child(lambda: main([*words(recipe, "ddp_fork")[:-2], "--resume", "runs/tiny/0"]))) == 0
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("number", "to"), [(signal.SIGTERM, "launcher"), (signal.SIGINT, "group")])
-def test_so_does_one_to_spawned_processes(recipe, capfd, number, to):
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT / 'tests'}"}
-    command = [sys.executable, "-m", "visionlab", *words(recipe, "ddp_spawn")]
-    with subprocess.Popen(command, env=environment, start_new_session=True) as launched:
-        signal_once_it_trains(launched.pid, number, to)
-        assert launched.wait(200) == 128 + number
-    assert_stopped(number, capfd)
+    one = ["--data.init_args.batch_size", "16", "--trainer.logger", "false", "--resume", "runs/tiny/0"]
+    assert main(["fit", "--config", str(recipe), *one]) == 0
 
 
 @pytest.mark.slow
 def test_a_signal_while_they_are_spawned_is_obeyed_after_the_first_step(recipe):
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT / 'tests'}"}
-    command = [sys.executable, "-m", "visionlab", *words(recipe, "ddp_spawn")]
-    with subprocess.Popen(command, env=environment, start_new_session=True) as launched:
-        end = time.monotonic() + 400
-        while "spawn_main" not in commands(launched.pid):
-            assert time.monotonic() < end
-            time.sleep(0.05)
-        os.killpg(launched.pid, signal.SIGUSR1)
-        assert launched.wait(400) == 128 + signal.SIGUSR1
+    with launched(*words(recipe, "ddp_spawn")) as launcher:
+        wait_until(launcher, lambda: "spawn_main" in commands(launcher.pid))
+        os.killpg(launcher.pid, signal.SIGUSR1)
+        assert launcher.wait(400) == 128 + signal.SIGUSR1
     assert torch.load("runs/tiny/0/checkpoints/last.ckpt", weights_only=True)["global_step"] == 1

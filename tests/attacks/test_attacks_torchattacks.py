@@ -34,7 +34,8 @@ EPS = 0.12
 )
 def test_attacks_without_chance_are_equal(attack, reference):
     model, images = victim()
-    clear = (lengths(gradients(model, images), "l2") > 1e-3).nonzero()[:, 0]  # they add 1e-10 to norms
+    clear = (lengths(gradients(model, images), "l2") > 5e-3).nonzero()[:, 0]  # of less, rounding is too large a part
+    assert len(clear) >= 15
     model, images = model.at(clear), images[clear]
     moved = attack(model, images)
     assert lengths(moved - images, "linf").min() > EPS / 2
@@ -75,7 +76,8 @@ def test_distances_are_theirs(attack, norm, reference, closer):
     model, images = victim()
     model, images = model.at(torch.arange(15)), images[:15]
     ours, them = attack(model, images), reference()(images, model.labels)
-    fooled = verdicts(model, ours) & verdicts(model, them) & ~verdicts(model, images)
+    theirs_fool = verdicts(model, images + 1.01 * (them - images))  # those of DeepFool lie on the boundary
+    fooled = verdicts(model, ours) & theirs_fool & ~verdicts(model, images)
     assert fooled.sum() >= 5
     assert verdicts(model, ours).sum() >= verdicts(model, them).sum()
     mine, other = (lengths((moved - images)[fooled], norm) for moved in (ours, them))

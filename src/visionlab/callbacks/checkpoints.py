@@ -113,6 +113,8 @@ class Checkpoints(Checkpoint):
         self.last_saved = trainer.global_step
         # Lightning 2.6.6 counts the first batch of a validation that it begins again twice
         trainer.fit_loop.epoch_loop.val_loop.batch_progress.total.reset_on_restart()
+        if not trainer.strategy.broadcast((self.folder / "best.ckpt").exists()):
+            self.best_value = None  # continued from another folder, which keeps that best
         last, source = self.folder / "last.ckpt", trainer.ckpt_path
         if not trainer.is_global_zero or source is None or Path(source).resolve().parent != self.folder.resolve():
             return
