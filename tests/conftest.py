@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 import stand_ins  # noqa: F401  # imported before any fork, for scikit-learn takes seconds
 import visionlab.experiment  # noqa: F401  # likewise
@@ -56,6 +57,13 @@ def _own_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("VISIONLAB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PL_GLOBAL_SEED", "0")
+
+
+@pytest.fixture(autouse=True)
+def _blank_figures(request, monkeypatch):
+    """Figures stay white but in tests of pictures and recipes: matplotlib would take half of the time of all tests."""
+    if not any(word in request.path.as_posix() for word in ("pictures", "recipes")):
+        monkeypatch.setattr(FigureCanvasAgg, "draw", FigureCanvasAgg.get_renderer)
 
 
 RECIPE = """
