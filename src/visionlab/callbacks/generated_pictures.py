@@ -61,7 +61,7 @@ class GeneratedPictures(Callback):
         self._draw_ways(trainer, pl_module, "val")
         path = self.folder / "film.gif"
         save_film([Image.open(frame) for frame in frames], path, seconds=10)
-        tell(trainer, "film", wandb.Video(str(path), format="gif"))
+        tell(trainer, "film", lambda: wandb.Video(str(path), format="gif"))
 
     def on_test_end(self, trainer: Trainer, pl_module: Any) -> None:
         if trainer.is_global_zero:

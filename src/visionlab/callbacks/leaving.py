@@ -1,5 +1,6 @@
 """Where pictures are left: in the run folder, and in W&B."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,12 @@ def leave(trainer: Trainer, folder: Path, name: str, picture: Image.Image) -> No
     about = PngInfo()
     about.add_text("step", str(trainer.global_step))  # for `visionlab sync`
     picture.save(folder / f"{name}.png", pnginfo=about)
-    tell(trainer, name, wandb.Image(picture))
+    tell(trainer, name, lambda: wandb.Image(picture))
 
 
-def tell(trainer: Trainer, name: str, pictures: Any) -> None:
-    """Log a picture, several, or a film of W&B's, under ``pictures/<name>``."""
+def tell(trainer: Trainer, name: str, make: Callable[[], Any]) -> None:
+    """Log a picture, several, or a film of W&B's, under ``pictures/<name>``; they are made only where it is."""
     for logger in trainer.loggers:
         if isinstance(logger, WandbLogger):
             # not by log_image, which moves W&B's own step
-            logger.experiment.log({f"pictures/{name}": pictures, "trainer/global_step": trainer.global_step})
+            logger.experiment.log({f"pictures/{name}": make(), "trainer/global_step": trainer.global_step})

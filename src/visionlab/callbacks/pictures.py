@@ -105,7 +105,7 @@ class Pictures(Callback):
         ]
         sheet = beside_truth(found, captions, data.classes)
         self._leave(trainer, f"{stage}_worst", sheet)
-        tell(trainer, f"{stage}_worst_objects", [overlay(one, data.classes) for one in found])
+        tell(trainer, f"{stage}_worst_objects", lambda: [overlay(one, data.classes) for one in found])
 
     def _draw_masks(self, trainer: Trainer, task: Any, stage: str) -> None:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
@@ -119,7 +119,7 @@ class Pictures(Callback):
             for i, name in zip(worst, names, strict=True)
         ]
         self._leave(trainer, f"{stage}_worst", beside_true_masks(found, captions, data.classes))
-        tell(trainer, f"{stage}_worst_masks", [mask_overlay(one, data.classes) for one in found])
+        tell(trainer, f"{stage}_worst_masks", lambda: [mask_overlay(one, data.classes) for one in found])
 
     def _leave(self, trainer: Trainer, name: str, picture: Image.Image) -> None:
         leave(trainer, self.folder / "pictures", name, picture)
