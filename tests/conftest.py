@@ -61,8 +61,8 @@ def _own_folder(tmp_path, monkeypatch):
 
 @pytest.fixture(autouse=True)
 def _blank_figures(request, monkeypatch):
-    """Figures stay white but in tests of pictures and recipes: matplotlib would take half of the time of all tests."""
-    if not any(word in request.path.as_posix() for word in ("pictures", "recipes")):
+    """Figures stay white but in tests of pictures, and slow ones: matplotlib would take half of the time of others."""
+    if "pictures" not in request.path.as_posix() and request.node.get_closest_marker("slow") is None:
         monkeypatch.setattr(FigureCanvasAgg, "draw", FigureCanvasAgg.get_renderer)
 
 

@@ -16,6 +16,8 @@ from test_launchers import ROOT
 from visionlab.cli import main
 from visionlab.run import Run
 
+pytestmark = pytest.mark.slow  # each takes a fresh interpreter or two
+
 SLOW_STEPS = "{class_path: stand_ins.SlowSteps, init_args: {seconds: 0.1}}"
 
 
@@ -76,9 +78,9 @@ def assert_stopped(number, capfd):
     ("strategy", "number", "to"),
     [
         ("ddp_fork", signal.SIGTERM, "launcher"),
-        pytest.param("ddp_fork", signal.SIGINT, "group", marks=pytest.mark.slow),
-        pytest.param("ddp_fork", signal.SIGUSR1, "child", marks=pytest.mark.slow),
-        pytest.param("ddp_spawn", signal.SIGTERM, "launcher", marks=pytest.mark.slow),
+        ("ddp_fork", signal.SIGINT, "group"),
+        ("ddp_fork", signal.SIGUSR1, "child"),
+        ("ddp_spawn", signal.SIGTERM, "launcher"),
     ],
 )
 def test_a_signal_to_the_processes_or_to_their_launcher_stops_all(recipe, capfd, strategy, number, to):
@@ -94,7 +96,6 @@ def test_a_signal_to_the_processes_or_to_their_launcher_stops_all(recipe, capfd,
     assert main(["fit", "--config", str(recipe), *one]) == 0
 
 
-@pytest.mark.slow
 def test_a_signal_while_they_are_spawned_is_obeyed_after_the_first_step(recipe):
     with launched(*words(recipe, "ddp_spawn")) as launcher:
         wait_until(launcher, lambda: "spawn_main" in commands(launcher.pid))

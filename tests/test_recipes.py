@@ -24,6 +24,8 @@ RECIPES = sorted(EXPERIMENTS.rglob("*.yaml"))
 SLOW = (
     *("coco_faster_rcnn", "coco_mask_rcnn", "coco_keypoint_rcnn", "voc_ssd300"),
     *("voc_deeplabv3", "voc_fcn_resnet50", "voc_fcn8s", "voc_unet"),
+    *("voc_faster_rcnn", "coco_fcos", "coco_lraspp", "voc_resnet50", "cifar10_resnet110", "cifar100_resnet110"),
+    *("cifar10_resnet18_fgsm", "cifar10_resnet20_pgd", "imagenet_panda", "shapes_cyclegan"),
     *("cifar10_cgan", "cifar10_sngan", "cifar10_wgan_gp", "coco_style_transfer"),
 )
 """Those that take longest, of kinds of which others are left."""

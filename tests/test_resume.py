@@ -12,6 +12,8 @@ from kills import SAVED_EVERY, Kills
 from visionlab.cli import main
 from visionlab.run import Run, is_whole
 
+SLOW = pytest.mark.slow
+
 
 def fit(recipe, *overrides):
     return main(["fit", "--config", str(recipe), "--save_every_n_steps", "7", "--trainer.logger", "false", *overrides])
@@ -56,7 +58,8 @@ def assert_same_end(one, other):
 
 # steps 18, 36, ... end an epoch; 7, 14, ... are saved
 @pytest.mark.parametrize(
-    ("step", "workers"), [(5, 0), (16, 0), (18, 0), (19, 0), (33, 0), (35, 0), (36, 0), (54, 0), (71, 0), (33, 2)]
+    ("step", "workers"),
+    [*((5, 0), (18, 0), (33, 2), (54, 0)), *(pytest.param(step, 0, marks=SLOW) for step in (16, 19, 33, 35, 36, 71))],
 )
 def test_killed_and_continued_to_equal_bits(recipe, straight, step, workers):
     loading = ["--data.init_args.num_workers", str(workers)]
@@ -67,7 +70,9 @@ def test_killed_and_continued_to_equal_bits(recipe, straight, step, workers):
     assert_same_end(straight / "tiny/0", "runs/tiny/0")
 
 
-@pytest.mark.parametrize("step", [19, 33, 37])  # after the end of an epoch was saved, and within one
+@pytest.mark.parametrize(
+    "step", [19, *(pytest.param(step, marks=SLOW) for step in (33, 37))]
+)  # after the end of an epoch was saved, and within one
 def test_so_it_is_where_the_steps_are_given(recipe, straight, step):
     recipe.write_text(recipe.read_text().replace("max_epochs: 4", "max_steps: 72"))
     assert fit_in_child(recipe, *kill_at(step)) == -signal.SIGKILL
@@ -136,7 +141,7 @@ def test_a_run_that_was_killed_as_training_ended_is_tested(recipe, capfd):
     assert "run folder: runs/tiny/0" in capfd.readouterr().out
 
 
-@pytest.mark.parametrize("left", [b"", b"step,ep", b"\0" * 300])
+@pytest.mark.parametrize("left", [b"step,ep", *(pytest.param(left, marks=SLOW) for left in (b"", b"\0" * 300))])
 def test_a_table_that_a_power_loss_left_is_no_obstacle(recipe, left):
     short = ["--trainer.max_epochs", "2"]
     assert fit_in_child(recipe, *short, "--runs", "straight") == 0
@@ -236,7 +241,7 @@ def damage(path, how):
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize("how", ["cut", "empty", "flipped"])
+@pytest.mark.parametrize("how", ["cut", "flipped", pytest.param("empty", marks=SLOW)])
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(recipe, straight, how, capfd):
     fit_in_child(recipe, *kill_at(33))
     damage(Path("runs/tiny/0/checkpoints/last.ckpt"), how)
@@ -335,7 +340,7 @@ SCHEDULES = {
 }
 
 
-@pytest.mark.parametrize("step", [33, *(pytest.param(step, marks=pytest.mark.slow) for step in (20, 38))])
+@pytest.mark.parametrize("step", [33, *(pytest.param(step, marks=SLOW) for step in (20, 38))])
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_schedules_by_epoch_are_continued_to_equal_bits(recipe, schedule, step):
     """From a checkpoint of an epoch's end, after which Lightning tells ReduceLROnPlateau, and from within an epoch."""
@@ -383,7 +388,7 @@ def test_two_optimizers_by_hand_are_continued_to_equal_bits(recipe):
                 assert torch.equal(torch.as_tensor(value), torch.as_tensor(second["state"][number][name]))
 
 
-@pytest.mark.slow
+@SLOW
 @pytest.mark.parametrize(
     ("world", "then", "workers", "count"), [(1, 1, 2, 4), (2, 2, 0, 6), (2, 2, 2, 4), (1, 2, 0, 3), (2, 1, 2, 3)]
 )

@@ -15,6 +15,7 @@ from visionlab.cli import main
 from visionlab.run import Run
 from visionlab.signals import StopRequest
 
+SLOW = pytest.mark.slow
 TWO = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--data.init_args.batch_size", "8"]
 
 
@@ -50,7 +51,9 @@ def straight(tmp_path_factory):
     return {1: folder / "1" / "tiny" / "0", 2: folder / "2" / "tiny" / "0"}
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, *(pytest.param(number, marks=SLOW) for number in (signal.SIGINT, signal.SIGUSR1))]
+)
 def test_a_signal_in_a_long_validation_leaves_it_and_continuing_begins_it_again(recipe, straight, number):
     signalled = callback("SignalInValidation", epoch=0, number=int(number))
     assert wait_for(in_child(lambda: fit(recipe, *signalled))) == 128 + number
@@ -62,7 +65,7 @@ def test_a_signal_in_a_long_validation_leaves_it_and_continuing_begins_it_again(
     assert_same_end(straight[1], run.folder)
 
 
-@pytest.mark.parametrize("kind", [pytest.param("plateau", marks=pytest.mark.slow), "twice an epoch"])
+@pytest.mark.parametrize("kind", [pytest.param("plateau", marks=SLOW), "twice an epoch"])
 def test_what_follows_a_repeated_validation_is_exact_too(recipe, kind):
     scheduler = "{class_path: torch.optim.lr_scheduler.ReduceLROnPlateau, init_args: {patience: 0, mode: max}}"
     words = {
@@ -87,7 +90,7 @@ def test_a_killed_validation_loses_no_epoch(recipe, straight):
     assert_same_end(straight[1], "runs/tiny/0")
 
 
-@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("rank", [0, pytest.param(1, marks=SLOW)])
 def test_sigterm_to_either_process_saves_and_ends_both(recipe, straight, rank):
     signalled = callback("SignalAt", step=20, number=int(signal.SIGTERM), rank=rank)
     began = time.monotonic()
@@ -98,7 +101,7 @@ def test_sigterm_to_either_process_saves_and_ends_both(recipe, straight, rank):
     assert_same_end(straight[2], "runs/tiny/0")
 
 
-@pytest.mark.parametrize("rank", [0, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("rank", [0, pytest.param(1, marks=SLOW)])
 def test_a_signal_to_one_process_in_its_validation_ends_both(recipe, straight, rank):
     signalled = callback("SignalInValidation", epoch=0, number=int(signal.SIGUSR1), rank=rank)
     assert in_processes(lambda: fit(recipe, *TWO, *signalled), 2) == [128 + signal.SIGUSR1] * 2

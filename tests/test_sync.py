@@ -140,11 +140,12 @@ def test_an_online_run_that_restarts_five_times_stays_one_run(recipe):
         assert [row["_step"] for row in run.rows] == list(range(len(run.rows)))  # none overwritten, none left out
 
 
-def test_without_a_key_nothing_is_tried(offline, capfd, monkeypatch):
+def test_without_a_key_nothing_is_tried(recipe, capfd, monkeypatch):
     monkeypatch.setenv("NETRC", "nowhere")
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     with WandbServer() as server:
-        assert sync(offline, {"WANDB_BASE_URL": server.environment["WANDB_BASE_URL"]}) == 2
+        assert fit(recipe, "--trainer.max_steps", "1") == 0
+        assert sync("runs/tiny/0", {"WANDB_BASE_URL": server.environment["WANDB_BASE_URL"]}) == 2
         assert server.requests == 0
     assert "no key is configured for http://127.0.0.1" in capfd.readouterr().err
 

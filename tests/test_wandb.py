@@ -115,6 +115,7 @@ def at_server(port):
     return {"WANDB_BASE_URL": f"http://127.0.0.1:{port}", "WANDB_API_KEY": WandbServer.KEY}
 
 
+@pytest.mark.slow
 def test_a_server_that_refuses_makes_the_run_an_offline_one(recipe, monkeypatch, capfd):
     monkeypatch.setattr(tracking, "SECONDS_TO_WAIT", 3)
     monkeypatch.setattr(loggers, "rank_zero_warn", lambda message: print(message, file=sys.stderr))

@@ -51,7 +51,10 @@ KINDS = {
 
 @pytest.mark.parametrize(
     ("data", "losses", "watched"),
-    [("voc", ("vanish", "appear", "change_class"), "mAP"), ("camvid", ("pixels",), "mIoU")],
+    [
+        pytest.param("voc", ("vanish", "appear", "change_class"), "mAP", marks=pytest.mark.slow),
+        ("camvid", ("pixels",), "mIoU"),
+    ],
 )
 def test_runs_of_other_tasks_are_trained_and_attacked(twins, data, losses, watched, capsys):
     text = RECIPE.replace("ROOT", str(twins(data)))

@@ -175,7 +175,7 @@ def test_a_user_without_a_home_is_told_what_to_set(tmp_path, monkeypatch, capsys
 
     monkeypatch.setattr(Path, "home", homeless)
     (tmp_path / "data" / "camvid").mkdir(parents=True)
-    assert main(["data", "make", "camvid"]) == 0
+    assert main(["data", "make", "camvid", "--images", "4"]) == 0
     assert main(["data", "show", "camvid"]) == 2
     err = capsys.readouterr().err
     assert "this user has no home to keep indices in: set VISIONLAB_CACHE to a folder" in err

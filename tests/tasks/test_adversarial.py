@@ -210,6 +210,7 @@ def test_trades_adds_the_divergence_of_the_probabilities():
         TRADES(noise)(segmentation, batch, 0, 0)
 
 
+@pytest.mark.slow
 def test_catastrophic_overfitting_is_told(robust, monkeypatch):
     assert [overfitting(*pair) for pair in [(0.8, 0.0), (0.5, 0.2), (0.5, 0.45), (0.1, 0.0)]] == [
         True,
