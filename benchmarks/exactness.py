@@ -38,6 +38,7 @@ from visionlab.data.digits import Digits
 from visionlab.data.sampling import Keys
 from visionlab.loggers import MetricsTable
 from visionlab.nets.resnet_cifar import ResNetCIFAR
+from visionlab.signals import StopRequest
 from visionlab.tasks.classification import Classification
 
 EPOCHS, BATCH = 2, 32
@@ -56,7 +57,7 @@ def train(folder: Path, data: Digits, *, exact: bool) -> None:
         accelerator="cpu",
         max_epochs=EPOCHS,
         limit_val_batches=0,
-        callbacks=[keep, ExactResume(), StopOnSignal()] if exact else [usual],
+        callbacks=[keep, ExactResume(), StopOnSignal(keep, StopRequest())] if exact else [usual],
         plugins=[AtomicCheckpointIO()] if exact else [],
         logger=MetricsTable(folder / "metrics.csv"),
         default_root_dir=folder,
