@@ -70,9 +70,8 @@ def test_killed_and_continued_to_equal_bits(recipe, straight, step, workers):
     assert_same_end(straight / "tiny/0", "runs/tiny/0")
 
 
-@pytest.mark.parametrize(
-    "step", [19, *(pytest.param(step, marks=SLOW) for step in (33, 37))]
-)  # after the end of an epoch was saved, and within one
+# after the end of an epoch was saved, and within one
+@pytest.mark.parametrize("step", [19, *(pytest.param(step, marks=SLOW) for step in (33, 37))])
 def test_so_it_is_where_the_steps_are_given(recipe, straight, step):
     recipe.write_text(recipe.read_text().replace("max_epochs: 4", "max_steps: 72"))
     assert fit_in_child(recipe, *kill_at(step)) == -signal.SIGKILL
