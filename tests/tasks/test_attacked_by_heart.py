@@ -42,14 +42,17 @@ def clean_and_robust(task, batch, data, objective):
 
 @pytest.mark.slow
 def test_a_faster_rcnn_loses_a_third_of_its_ap(twins):
-    torch.manual_seed(0)
     data = VOCDetection(str(twins("voc")), 4, train_sets=["2012/train"])
     split = data.dataset("train")
     batch = collate.detection([split.sample(i) for i in range(4)], np.arange(4))
     batch["images"] = [to_unit(image) for image in batch["images"]]
-    task = Detection(20, SmallFasterRCNN, lambda parameters: torch.optim.AdamW(parameters, 2e-3))
-    clean, robust = clean_and_robust(learn(task, batch, 100, 2e-3), batch, data, OwnLoss())
-    print(f"Faster R-CNN, {data.monitor}: {clean:.4f} clean, {robust:.4f} under PGD-10")
+    pairs = []
+    for seed in range(3):  # which keep 0.37 to 0.76 of it
+        torch.manual_seed(seed)
+        task = Detection(20, SmallFasterRCNN, lambda parameters: torch.optim.AdamW(parameters, 2e-3))
+        pairs.append(clean_and_robust(learn(task, batch, 100, 2e-3), batch, data, OwnLoss()))
+    clean, robust = np.mean(pairs, axis=0)
+    print(f"Faster R-CNN, {data.monitor}, mean of {len(pairs)}: {clean:.4f} clean, {robust:.4f} under PGD-10")
     assert clean > 0.7
     assert robust <= clean * 2 / 3
 
