@@ -124,7 +124,6 @@ class Cluster:
             kill(pid)
 
     def __exit__(self, *exception: object) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # timeout sends it twice
         try:
             for job in run("squeue", "-h", "-o", "%A").split():
                 cancel(job)
