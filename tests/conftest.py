@@ -18,11 +18,13 @@ from typing import Any
 
 import pytest
 import torch
+import wandb.sdk.launch.inputs.internal  # noqa: F401  # before any fork, for wandb.init imports it, which takes seconds
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-import stand_ins  # noqa: F401  # imported before any fork, for scikit-learn takes seconds
-import visionlab.experiment  # noqa: F401  # likewise
+import stand_ins  # noqa: F401  # likewise
+import visionlab.cli.fit  # likewise
+import visionlab.experiment  # noqa: F401
 from visionlab.cli import main
 from visionlab.cli.data import read_card
 
