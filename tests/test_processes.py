@@ -26,7 +26,9 @@ def table(run):
 
 # 80 images are 27, 27 and 26; with 7 in a batch, the last one is of a size of its own and padded on one process; of two
 # images the third process has none
-@pytest.mark.parametrize(("data", "size"), [("FewDigits", 80), ("TwoTestImages", 2)])
+@pytest.mark.parametrize(
+    ("data", "size"), [pytest.param("FewDigits", 80, marks=pytest.mark.slow), ("TwoTestImages", 2)]
+)
 def test_a_test_split_scores_the_same_in_one_two_and_three_processes(recipe, data, size):
     """Metrics are equal to the bit given the same outputs, but on some processors a net's own last bits depend on what
     is in a batch with an image."""

@@ -27,6 +27,7 @@ SLOW = (
     *("voc_faster_rcnn", "coco_fcos", "coco_lraspp", "voc_resnet50", "cifar10_resnet110", "cifar100_resnet110"),
     *("cifar10_resnet18_fgsm", "cifar10_resnet20_pgd", "imagenet_panda", "shapes_cyclegan"),
     *("cifar10_cgan", "cifar10_sngan", "cifar10_wgan_gp", "coco_style_transfer"),
+    *("openimages_faster_rcnn", "openimages_resnet50"),
 )
 """Those that take longest, of kinds of which others are left."""
 
@@ -98,6 +99,8 @@ def shrunk(recipe, twin):
     for transform in data["init_args"].keys() & {"train_transform", "eval_transform"}:
         if "size" in data["init_args"][transform].get("init_args", {}):
             small[f"data.init_args.{transform}.init_args.size"] = 64
+    if recipe.parent.name == "generation" and recipe.stem.startswith("cifar10_"):  # a grid of full width takes minutes
+        small |= {f"{of_task}.{player}.init_args.width": 8 for player in ("net", "discriminator")}
     if "style" in task["init_args"]:
         torch.save(random_weights("vgg16"), "vgg16.pth")
         Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)).save("style.png")

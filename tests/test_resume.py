@@ -115,9 +115,9 @@ def killed_in(hook):
 @pytest.mark.parametrize(
     ("words", "killer"),
     [
-        pytest.param([], killed_in("on_validation_end"), id="as validation ended"),
+        pytest.param([], killed_in("on_validation_end"), id="as validation ended", marks=SLOW),
         pytest.param(["--trainer.val_check_interval", "9"], kill_at(13), id="after one within an epoch"),
-        pytest.param([], killed_in("on_test_end"), id="as the closing test ended"),
+        pytest.param([], killed_in("on_test_end"), id="as the closing test ended", marks=SLOW),
     ],
 )
 def test_what_is_evaluated_again_stands_in_the_table_once(recipe, words, killer):
@@ -301,7 +301,7 @@ def seen_by_one(path):
 TWO = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
 
 
-@pytest.mark.parametrize("batch_size", ["8", "16"])  # as it was for each of two, or as it would have to be for one
+@pytest.mark.parametrize("batch_size", ["8", pytest.param("16", marks=SLOW)])  # of each of two, or of the one
 def test_one_process_goes_on_with_what_two_began(recipe, straight, batch_size, capfd):
     two = [*TWO, "--data.init_args.batch_size", "8", *noting("two"), "--trainer.max_steps", "28"]
     assert in_processes(lambda: fit(recipe, *two), world=2) == [0, 0]

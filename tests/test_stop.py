@@ -101,7 +101,8 @@ def test_sigterm_to_either_process_saves_and_ends_both(recipe, straight, rank):
     assert_same_end(straight[2], "runs/tiny/0")
 
 
-@pytest.mark.parametrize("rank", [0, pytest.param(1, marks=SLOW)])
+@SLOW
+@pytest.mark.parametrize("rank", [0, 1])
 def test_a_signal_to_one_process_in_its_validation_ends_both(recipe, straight, rank):
     signalled = callback("SignalInValidation", epoch=0, number=int(signal.SIGUSR1), rank=rank)
     assert in_processes(lambda: fit(recipe, *TWO, *signalled), 2) == [128 + signal.SIGUSR1] * 2

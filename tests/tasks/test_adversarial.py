@@ -118,6 +118,7 @@ def test_a_run_that_was_stopped_continues_to_equal_bits(robust, way):
     assert all(torch.equal(value, continued[name]) for name, value in straight.items())
 
 
+@pytest.mark.slow
 def test_robust_metrics_are_the_same_in_one_two_and_three_processes(robust):
     assert wait_for(in_child(lambda: fit(robust, "--trainer.max_epochs", "1"))) == 0
     best = str(Path("runs/robust/0/checkpoints/best.ckpt").absolute())
