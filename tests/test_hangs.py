@@ -24,7 +24,7 @@ def fit(recipe, *words):
     return in_processes(lambda: main(["fit", "--config", str(recipe), *TWO, *words]), 2)
 
 
-@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("rank", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_a_stopped_process_is_named_and_all_end(recipe, rank, capfd):
     statuses = fit(recipe, *IMPATIENT, *callback("SignalAt", step=20, number=int(signal.SIGSTOP), rank=rank))
     assert all(statuses)

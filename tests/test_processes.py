@@ -53,7 +53,7 @@ def test_a_test_split_scores_the_same_in_one_two_and_three_processes(recipe, dat
             np.testing.assert_allclose(other[column], one[column], rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("accumulate", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_two_processes_train_like_one_with_twice_the_batch(recipe, accumulate):
     # without BatchNorm and Dropout, whose results depend on the share of the batch
     common = [

@@ -119,7 +119,7 @@ def test_training_that_ended_for_its_time_goes_on_with_more(recipe):
 NINTH = ["--trainer.val_check_interval", "9"]
 
 
-@pytest.mark.parametrize("way", [signal_at(26, signal.SIGTERM), signal_in_validation(27)])
+@pytest.mark.parametrize("way", [pytest.param(signal_at(26, signal.SIGTERM), marks=SLOW), signal_in_validation(27)])
 def test_a_validation_within_an_epoch_is_neither_left_out_nor_done_twice(recipe, way):
     assert_continued_exactly(recipe, NINTH, way)
 

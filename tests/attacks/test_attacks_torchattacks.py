@@ -42,6 +42,7 @@ def test_attacks_without_chance_are_equal(attack, reference):
     torch.testing.assert_close(moved, reference()(images, model.labels), rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("attack", "loss", "reference"),
     [

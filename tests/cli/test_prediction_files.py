@@ -140,7 +140,7 @@ def test_files_are_written_by_test_and_validate_and_not_while_training(fit):
     assert contents(run / "predictions" / "val").keys() == before.keys()
 
 
-@pytest.mark.parametrize("world", [2, 3])
+@pytest.mark.parametrize("world", [pytest.param(2, marks=pytest.mark.slow), 3])
 def test_any_number_of_processes_writes_the_same_files(fit, world):
     run, _ = fit("coco.COCOInstances", "coco")
     before, numbers = contents(run / "predictions" / "test"), results(run)
