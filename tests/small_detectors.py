@@ -18,7 +18,7 @@ from torchvision.ops import MultiScaleRoIAlign
 
 from visionlab.nets.detection import losses_and_detections
 
-CHANNELS = 128
+CHANNELS = 64
 
 
 def block(inputs, outputs, stride):
@@ -31,7 +31,7 @@ class Backbone(nn.Sequential):
     out_channels = CHANNELS
 
     def __init__(self):
-        channels, strides = (3, 32, 64, 64, 128, 128, CHANNELS), (2, 2, 1, 2, 1, 1)
+        channels, strides = (3, 32, 64, 64, 64, 64, CHANNELS), (2, 2, 1, 2, 1, 1)
         super().__init__(*map(block, channels[:-1], channels[1:], strides))
 
 
@@ -71,7 +71,7 @@ def two_stages(num_classes: int, size: int) -> dict[str, Any]:
         "rpn_anchor_generator": AnchorGenerator(
             ((size // 8, size // 4, size // 2, size * 25 // 32),), ((0.5, 1.0, 2.0),)
         ),
-        "box_roi_pool": MultiScaleRoIAlign(["0"], 7, 2),
+        "box_roi_pool": MultiScaleRoIAlign(["0"], 7, 1),
         "box_head": TwoMLPHead(CHANNELS * 49, 256),
         "box_predictor": FastRCNNPredictor(256, num_classes + 1),
         "rpn_pre_nms_top_n_train": 500,
@@ -90,7 +90,7 @@ class SmallFasterRCNN(Small):
 class SmallMaskRCNN(Small):
     def __init__(self, num_classes: int, size: int = 160) -> None:
         masks = {
-            "mask_roi_pool": MultiScaleRoIAlign(["0"], 14, 2),
+            "mask_roi_pool": MultiScaleRoIAlign(["0"], 14, 1),
             "mask_head": MaskRCNNHeads(CHANNELS, (CHANNELS, CHANNELS), 1),
             "mask_predictor": MaskRCNNPredictor(CHANNELS, CHANNELS, num_classes + 1),
         }
@@ -100,7 +100,7 @@ class SmallMaskRCNN(Small):
 class SmallKeypointRCNN(Small):
     def __init__(self, num_classes: int, size: int = 160) -> None:
         keypoints = {
-            "keypoint_roi_pool": MultiScaleRoIAlign(["0"], 14, 2),
+            "keypoint_roi_pool": MultiScaleRoIAlign(["0"], 14, 1),
             "keypoint_head": KeypointRCNNHeads(CHANNELS, (CHANNELS, CHANNELS)),
             "keypoint_predictor": KeypointRCNNPredictor(CHANNELS, 17),
         }

@@ -47,10 +47,10 @@ def test_a_faster_rcnn_loses_a_third_of_its_ap(twins):
     batch = collate.detection([split.sample(i) for i in range(4)], np.arange(4))
     batch["images"] = [to_unit(image) for image in batch["images"]]
     pairs = []
-    for seed in range(2):  # which kept 0.76 and 0.37 of it
+    for seed in range(2):  # which kept 0.31 and 0.25 of it
         torch.manual_seed(seed)
         task = Detection(20, SmallFasterRCNN, lambda parameters: torch.optim.AdamW(parameters, 2e-3))
-        pairs.append(clean_and_robust(learn(task, batch, 100, 2e-3), batch, data, OwnLoss()))
+        pairs.append(clean_and_robust(learn(task, batch, 60, 2e-3), batch, data, OwnLoss()))
     clean, robust = np.mean(pairs, axis=0)
     print(f"Faster R-CNN, {data.monitor}, mean of {len(pairs)}: {clean:.4f} clean, {robust:.4f} under PGD-10")
     assert clean > 0.7
