@@ -62,7 +62,6 @@ class Drill:
             "PYTHONPATH": f"{ROOT / 'src'}:{ROOT / 'tests'}",
             "OMP_NUM_THREADS": "1",
             "VISIONLAB_CACHE": str(folder / "cache"),
-            "PYTHONPYCACHEPREFIX": os.environ.get("PYTHONPYCACHEPREFIX", str(folder / "pycache")),
             "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
         }
         self.logs: list[Path] = []

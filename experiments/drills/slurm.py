@@ -272,6 +272,7 @@ def main() -> int:
         print(f"skipped: Slurm: {reason}")
         return 0
     preemptions, signals = (3, 5) if options.short else (options.preemptions, options.signals)
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # makes each start compile a thousand modules again
     os.environ |= {
         "PYTHONPATH": f"{ROOT / 'src'}:{ROOT / 'tests'}",
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
