@@ -73,6 +73,7 @@ FEW = {
     },
     "segmentation": {
         "data.init_args.batch_size": 2,  # as BatchNorm needs after pooling all of an image
+        "data.init_args.eval_batch_size": 1,
         "trainer.limit_val_batches": 2,
         "trainer.limit_test_batches": 2,
     },
