@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +31,14 @@ class TinyNet(nn.Module):
 
     def forward(self, images):
         return self.head(self.features(images))
+
+
+class StartsService(TinyNet):
+    """Starts a process when it is made, which gets SIGUSR1 at once, as all processes of a job do."""
+
+    def __init__(self, num_classes: int, in_channels: int = 1) -> None:
+        super().__init__(num_classes, in_channels)
+        subprocess.run(("sh", "-c", "kill -USR1 $$"), check=True)
 
 
 class WrongOutput(TinyNet):

@@ -165,6 +165,10 @@ def test_a_signal_while_the_program_starts_is_obeyed_after_the_first_step(recipe
     assert last("runs/tiny/0")["global_step"] == 1
 
 
+def test_a_signal_while_the_program_starts_spares_what_it_has_started(recipe):
+    assert wait_for(in_child(lambda: fit(recipe, "--model.init_args.net", "stand_ins.StartsService"))) == 0
+
+
 def test_processes_agree_about_once_a_second_however_long_steps_take(monkeypatch):
     """On a clock of its own, with the answers of another process that is slower."""
     now, exchanged = [0.0], []

@@ -74,6 +74,11 @@ class Job:
         mine = [pid for pid, words in processes() if any(word.endswith("bin/visionlab") for word in words[:2])]
         return [pid for pid in mine if environment(pid).get("SLURM_JOB_ID") == self.number]
 
+    def started(self) -> bool:
+        """Whether all tasks of the newest start run: those of the one before may take a while to end."""
+        counts = [environment(pid).get("SLURM_RESTART_COUNT", "0") for pid in self.tasks()]
+        return counts.count(str(self.restarts)) >= 2
+
     def steps(self) -> int:
         """The steps of the newest good checkpoint; 0 if there is none."""
         for name in ("last.ckpt", "previous.ckpt"):
@@ -97,7 +102,10 @@ class Job:
         run("scancel", "--signal=USR1", self.number)
 
     def restarted(self, restarts: int, seconds: float = 300) -> float:
-        return wait(f"job {self.number} is queued again", seconds, lambda: self.restarts > restarts)
+        try:
+            return wait(f"job {self.number} is queued again", seconds, lambda: self.restarts > restarts)
+        except TimeoutError as error:
+            raise TimeoutError(f"{error}; it is {self.says('JobState')}:\n{self.output[-2000:]}") from error
 
     def finished(self, seconds: float = 600) -> None:
         ends = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")
@@ -150,7 +158,7 @@ def signalled(folder: Path, count: int) -> str:
     start_up = 20.0
     steps, early = 0, 0
     for i in range(count):
-        wait("the tasks run", 300, lambda: len(job.tasks()) >= 2)
+        wait("the tasks run", 300, job.started)
         begun, saved, before = time.monotonic(), job.saved, job.restarts
         # from 0 s, when the interpreter starts, to well within training
         time.sleep(random.uniform(0, 1.3 * start_up) if i else 0)
@@ -177,7 +185,7 @@ def requeued(folder: Path) -> str:
     run("scontrol", "requeue", job.number)
     gone = wait("the tasks are gone, before Slurm kills them", 12, lambda: not job.tasks())
     saved = job.steps()
-    wait("the tasks run again", 300, lambda: len(job.tasks()) >= 2)
+    wait("the tasks run again", 300, job.started)
     first = wait("it goes on", 300, lambda: job.steps() > saved)
     if "continuing" not in job.output:
         raise RuntimeError(f"it began anew:\n{job.output[-2000:]}")
@@ -193,7 +201,7 @@ def node_dies(folder: Path, cluster: Cluster) -> str:
     cluster.kill_node("n2")
     noticed = job.restarted(before, 180)
     cluster.start_node("n2")
-    again = wait("the tasks run again", 300, lambda: len(job.tasks()) >= 2)
+    again = wait("the tasks run again", 300, job.started)
     first = job.trains()
     if job.steps() < step:
         raise RuntimeError(f"from step {step} to step {job.steps()}")
@@ -206,7 +214,7 @@ def node_dies(folder: Path, cluster: Cluster) -> str:
 def time_is_over(folder: Path) -> str:
     """R3: Slurm's own warning before the time limit."""
     job = Job(folder / "time", 100_000, "time=2", "signal=USR1@60")
-    wait("it runs", 120, lambda: len(job.tasks()) >= 2)
+    wait("it runs", 120, job.started)
     took = job.restarted(0, 150)
     step = job.steps()
     job.trains()
