@@ -47,7 +47,7 @@ def main(argv: list[str]) -> int:
         return 0
     request_to_stop = StopRequest()
     request_to_stop.note(signal.SIGUSR1)  # Slurm's warning, which would kill; it may come while torch is imported
-    # and then waits until training begins: it would interrupt processes that meet, for good, and end W&B's service
+    # and then waits until training begins: it interrupts processes that meet, and ends what is just being started
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--resume")
